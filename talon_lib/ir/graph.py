@@ -1,0 +1,235 @@
+"""Graphs: nodes by name, edges between them, and what follows from both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from talon_lib.errors import GraphError
+from talon_lib.ir.node import Primitive, Shape, fields_of
+from talon_lib.ir.structure import Input, Output
+
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A spiking network. A Graph that exists is right: all checks run when it is made.
+
+    nodes: primitives by name. edges: ``(from, to)`` pairs; several edges into one node are summed.
+    metadata: free, carried along, no part of the fingerprint. allow_cycles: permit recurrent edges; an edge that
+    closes a cycle carries the value of the step before, 0 at first.
+
+    Raises GraphError, naming the node, for: unknown ends of edges, double edges, nodes that nothing feeds or that
+    reach no output, cycles that were not allowed, and shapes that do not fit.
+    """
+
+    nodes: Mapping[str, Primitive]
+    edges: Sequence[Edge]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    allow_cycles: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", dict(self.nodes))
+        object.__setattr__(self, "edges", [_as_edge(edge) for edge in self.edges])
+        object.__setattr__(self, "metadata", dict(self.metadata))
+        self._check_parts()
+        self._check_reachable()
+        if self.feedback and not self.allow_cycles:
+            source, target = self.feedback[0]
+            raise GraphError(
+                f"edge '{source}' -> '{target}' closes a cycle; remove it, or pass allow_cycles=True to let it carry "
+                "the value of the step before"
+            )
+        _ = self.input_shapes  # shape inference over the whole graph
+
+    # --- structure -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """The Input nodes by name, in the order of ``nodes``."""
+        return {name: node for name, node in self.nodes.items() if isinstance(node, Input)}
+
+    @cached_property
+    def outputs(self) -> dict[str, Output]:
+        """The Output nodes by name, in the order of ``nodes``."""
+        return {name: node for name, node in self.nodes.items() if isinstance(node, Output)}
+
+    @cached_property
+    def _links(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        before: dict[str, list[str]] = {name: [] for name in self.nodes}
+        after: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for source, target in self.edges:
+            before[target].append(source)
+            after[source].append(target)
+        return before, after
+
+    def predecessors(self, name: str) -> list[str]:
+        """The nodes with an edge to ``name``, in the order of ``edges``."""
+        return self._links[0][name]
+
+    def successors(self, name: str) -> list[str]:
+        """The nodes with an edge from ``name``, in the order of ``edges``."""
+        return self._links[1][name]
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], list[Edge]]:
+        """Reverse postorder of a depth-first search from the inputs, and the edges that point back on its path."""
+        postorder: list[str] = []
+        feedback: list[Edge] = []
+        open_, done = set(), set()
+        for root in self.inputs:
+            if root in done:
+                continue
+            open_.add(root)
+            stack = [(root, iter(self.successors(root)))]
+            while stack:
+                name, following = stack[-1]
+                for target in following:
+                    if target in open_:
+                        feedback.append((name, target))
+                    elif target not in done:
+                        open_.add(target)
+                        stack.append((target, iter(self.successors(target))))
+                        break
+                else:
+                    stack.pop()
+                    open_.discard(name)
+                    done.add(name)
+                    postorder.append(name)
+        return postorder[::-1], feedback
+
+    @property
+    def order(self) -> list[str]:
+        """Node names in topological order, edges that close a cycle left aside."""
+        return list(self._sorted[0])
+
+    @property
+    def feedback(self) -> list[Edge]:
+        """The edges that close a cycle: they carry the value of the step before."""
+        return list(self._sorted[1])
+
+    @property
+    def is_dag(self) -> bool:
+        """Whether the graph has no cycle."""
+        return not self.feedback
+
+    # --- shapes ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def input_shapes(self) -> dict[str, Shape]:
+        """The shape that arrives at every node, without batch; for an Input that of one sample."""
+        arriving: dict[str, Shape] = {}
+        leaving: dict[str, Shape] = {}
+        feedback = set(self.feedback)
+        for name in self.order:
+            node = self.nodes[name]
+            if isinstance(node, Input):
+                shape = node.shape
+            else:
+                known = {source: leaving[source] for source in self.predecessors(name) if (source, name) not in feedback}
+                shape = self._one_shape(name, known)
+            try:
+                leaving[name] = node.output_shape(shape)
+            except GraphError as error:
+                raise GraphError(f"node '{name}' ({node.kind}): {error}") from None
+            arriving[name] = shape
+        for source, target in self.feedback:
+            self._one_shape(target, {"the other edges": arriving[target], source: leaving[source]})
+        return arriving
+
+    @cached_property
+    def output_shapes(self) -> dict[str, Shape]:
+        """The shape that leaves every node, without batch."""
+        return {name: self.nodes[name].output_shape(shape) for name, shape in self.input_shapes.items()}
+
+    def _one_shape(self, name: str, shapes: Mapping[str, Shape]) -> Shape:
+        if len(set(shapes.values())) != 1:
+            listed = ", ".join(f"{shape} from '{source}'" for source, shape in shapes.items())
+            raise GraphError(
+                f"node '{name}' ({self.nodes[name].kind}): edges into one node are summed, but their shapes differ: {listed}"
+            )
+        return next(iter(shapes.values()))
+
+    # --- checks ----------------------------------------------------------------------------------------------------
+
+    def _check_parts(self) -> None:
+        if not self.nodes:
+            raise GraphError("the graph has no nodes")
+        for name, node in self.nodes.items():
+            if not isinstance(name, str) or not name:
+                raise GraphError(f"node names must be non-empty strings, not {name!r}")
+            if not isinstance(node, Primitive):
+                raise GraphError(f"node '{name}' is a {type(node).__name__}, which is no primitive; use e.g. ir.Affine")
+        seen = set()
+        for edge in self.edges:
+            for name in edge:
+                if name not in self.nodes:
+                    raise GraphError(f"edge '{edge[0]}' -> '{edge[1]}': there is no node '{name}'")
+            if edge in seen:
+                raise GraphError(f"edge '{edge[0]}' -> '{edge[1]}' is there twice; remove one")
+            seen.add(edge)
+            if edge[1] in self.inputs:
+                raise GraphError(f"edge '{edge[0]}' -> '{edge[1]}' leads into an Input; data enters there")
+            if edge[0] in self.outputs:
+                raise GraphError(f"edge '{edge[0]}' -> '{edge[1]}' leaves an Output; nothing follows it")
+        for kind, found in (("Input", self.inputs), ("Output", self.outputs)):
+            if not found:
+                raise GraphError(f"the graph has no {kind} node; add ir.{kind}(shape)")
+
+    def _check_reachable(self) -> None:
+        fed = _reach(self.inputs, self.successors)
+        used = _reach(self.outputs, self.predecessors)
+        for name, node in self.nodes.items():
+            if name not in fed:
+                raise GraphError(f"node '{name}' ({node.kind}): no path from an Input leads to it; add an edge")
+            if name not in used:
+                raise GraphError(f"node '{name}' ({node.kind}): no path leads from it to an Output; add an edge or remove it")
+
+    # --- identity --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over structure and parameters; equal for graphs that compute the same by the same nodes.
+
+        Node names count, the order of nodes and edges and the metadata do not.
+        """
+        digest = hashlib.sha256()
+        for name in sorted(self.nodes):
+            node = self.nodes[name]
+            digest.update(json.dumps([name, node.kind]).encode())
+            for key, value in sorted(fields_of(node).items()):
+                digest.update(key.encode())
+                if isinstance(value, np.ndarray):
+                    digest.update(f"{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+                else:
+                    digest.update(repr(value).encode())
+        digest.update(json.dumps(sorted(self.edges)).encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Graph({len(self.nodes)} nodes, {len(self.edges)} edges)"
+
+
+def _as_edge(edge: Any) -> Edge:
+    try:
+        source, target = edge
+    except (TypeError, ValueError):
+        raise GraphError(f"an edge is a pair (from, to), not {edge!r}") from None
+    return source, target
+
+
+def _reach(start: Iterable[str], following: Any) -> set[str]:
+    reached = set(start)
+    todo = list(reached)
+    while todo:
+        fresh = set(following(todo.pop())) - reached
+        reached |= fresh
+        todo += fresh
+    return reached

@@ -1,0 +1,260 @@
+"""The contract of a primitive, and the registry.
+
+A primitive is one final, frozen dataclass; all that the project knows about it stands in its class. Simulation,
+operation counts, precision and lowering read it through the contract below and never ask which class it is.
+:func:`primitive` refuses a class that leaves a part of the contract out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+
+from talon_lib.errors import GraphError
+from talon_lib.fixed import Array, Lift, NumberType, Span, exact_arithmetic
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NodeTypes:
+    """The number types of one node; those that a node has no use for are None.
+
+    ``input`` is the type of the value that arrives: the producer's result, or the exact sum of several.
+    """
+
+    input: NumberType
+    result: NumberType
+    weight: NumberType | None = None
+    bias: NumberType | None = None
+    membrane: NumberType | None = None
+    decay: NumberType | None = None
+
+    def of(self, role: str) -> NumberType:
+        """The type that parameters of this role (a field's name) are rounded to."""
+        number: NumberType | None = getattr(self, role)
+        if number is None:
+            raise GraphError(f"no {role} type was assigned to this node")
+        return number
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter tensor: its values in float, and the role that says which of the node's types it takes."""
+
+    role: str
+    values: Array
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A node made ready for one precision: types, parameters rounded to them, and the form its sums are exact in."""
+
+    types: NodeTypes
+    parameters: Mapping[str, Array]
+    roles: Mapping[str, str]
+    span: Span | None
+    lift: Lift
+
+    def exact(self, name: str) -> Any:
+        """Parameter ``name`` in the form that sums are taken in."""
+        return self.lift(self.parameters[name], self.types.of(self.roles[name]))
+
+    def exact_input(self, x: Array) -> Any:
+        """The input in the form that sums are taken in."""
+        return self.lift(x, self.types.input)
+
+
+@dataclass(frozen=True)
+class LoweringContext:
+    """What a node may need to become layers of hls4ml. ``bound`` holds the rounded parameters."""
+
+    name: str
+    inputs: tuple[str, ...]
+    input_shape: Shape
+    bound: Bound
+    restart: str
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """One hls4ml layer: its dictionary for ``ModelGraph.from_layer_list`` and the type of each of its tensors."""
+
+    layer: dict[str, Any]
+    precision: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Primitive(ABC):
+    """Base of all primitives.
+
+    The fields here are the SDK's optional hints. A type given here wins over the precision of a run; ``accum_t``
+    must be wide enough for an exact sum, for no other accumulator is equal in simulation and hardware.
+
+    Shapes are without batch, channels first. ``x`` in a step is ``(batch, *input_shape)``.
+    """
+
+    weight_t: str | None = None
+    bias_t: str | None = None
+    accum_t: str | None = None
+    result_t: str | None = None
+    reuse_factor: int | None = None
+
+    spiking: ClassVar[bool] = False
+    """Whether the node emits spikes: its result is 0 or 1 and its ``state`` is a membrane."""
+
+    passes_type: ClassVar[bool] = False
+    """Whether the result has the input's type unchanged (shape changes, markers)."""
+
+    def __post_init__(self) -> None:
+        if self.reuse_factor is not None and self.reuse_factor < 1:
+            raise GraphError(f"{self.kind}: reuse_factor must be 1 or more, not {self.reuse_factor}")
+        self.check()
+
+    @property
+    def kind(self) -> str:
+        """The primitive's name."""
+        return type(self).__name__
+
+    @abstractmethod
+    def check(self) -> None:
+        """Bring the fields into their stored form; raise GraphError, naming the field, if one cannot be right."""
+
+    @abstractmethod
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """The shape that comes out; raises GraphError, saying what is expected, if ``input_shape`` does not fit."""
+
+    @abstractmethod
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The tensors that hardware stores, in float and unrounded."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, input_shape: Shape) -> Array | None:
+        """The state before the first step, ``(batch, …)`` in float64; None for a node without memory."""
+
+    @abstractmethod
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        """Bounds of the one exact sum of a step; None where the types are floating point or nothing is summed."""
+
+    @abstractmethod
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        """One timestep: the result ``(batch, *output_shape)`` and the next state."""
+
+    @abstractmethod
+    def macs(self, input_shape: Shape) -> int:
+        """Synaptic operations of one step and one sample, zero padding not counted (NeuroBench: Dense)."""
+
+    @abstractmethod
+    def effective_macs(self, x: Array, bound: Bound) -> int:
+        """Those of them whose input and weight are both not zero, summed over the batch (NeuroBench: Effective)."""
+
+    @abstractmethod
+    def lower(self, at: LoweringContext) -> Lowered | None:
+        """The hls4ml layer, or None where the node vanishes; raises UnsupportedError with the reason if it cannot."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Store a field's checked form; for ``check`` alone, the instance is frozen after it."""
+        object.__setattr__(self, name, value)
+
+    def set_array(self, name: str, *, ndim: tuple[int, ...]) -> Array:
+        """Store field ``name`` as a read-only float32 array, refusing what is not finite or of another rank."""
+        try:
+            array = np.array(getattr(self, name), dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise GraphError(f"{name} must be an array of numbers ({error})") from None
+        if array.ndim not in ndim:
+            wanted = " or ".join(str(n) for n in ndim)
+            raise GraphError(f"{name} must have {wanted} dimension(s), not shape {array.shape}")
+        if array.size == 0:
+            raise GraphError(f"{name} is empty")
+        if not np.isfinite(array).all():
+            raise GraphError(f"{name} holds NaN or infinity")
+        array.setflags(write=False)
+        self.set(name, array)
+        return array
+
+
+class Memoryless(Primitive):
+    """Family of the nodes whose result depends on the present step alone."""
+
+    def initial_state(self, batch: int, input_shape: Shape) -> None:
+        return None
+
+
+CONTRACT = Primitive.__abstractmethods__
+"""The names of the methods that every primitive defines, itself or through its family."""
+
+_REGISTRY: dict[str, type[Primitive]] = {}
+
+_P = TypeVar("_P", bound=Primitive)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def primitive(cls: type[_P]) -> type[_P]:
+    """Class decorator: make a frozen dataclass, hold it to the contract, and register it under its name."""
+    missing = sorted(cls.__abstractmethods__)
+    if missing:
+        raise TypeError(f"primitive {cls.__name__} lacks {', '.join(missing)}")
+    families = [base for base in cls.__mro__[1:] if issubclass(base, Primitive)]
+    if any(base in _REGISTRY.values() for base in families):
+        raise TypeError(f"primitive {cls.__name__} derives from another primitive: primitives are final")
+    for name in CONTRACT & set(vars(cls)):
+        if any(name in vars(base) and name not in base.__abstractmethods__ for base in families):
+            raise TypeError(f"primitive {cls.__name__} overrides {name} of its family: a method is abstract or final")
+    if not cls.__doc__:
+        raise TypeError(f"primitive {cls.__name__} lacks a docstring that says what it computes")
+    made = dataclass(frozen=True, eq=False)(cls)
+    _REGISTRY[made.__name__] = made
+    return made
+
+
+def primitives() -> Mapping[str, type[Primitive]]:
+    """All registered primitives by name."""
+    return dict(_REGISTRY)
+
+
+def list_primitives() -> list[str]:
+    """The names of all primitives, Input and Output included."""
+    return list(_REGISTRY)
+
+
+def bind(name: str, node: Primitive, types: NodeTypes, input_shape: Shape) -> Bound:
+    """Round the parameters of ``node`` to ``types`` and choose the form of its sums.
+
+    Raises PrecisionError, naming the node, where a sum would not stay exact.
+    """
+    tensors = node.parameters()
+    span = node.span(types, input_shape)
+    return Bound(
+        types=types,
+        parameters={key: types.of(tensor.role).cast(tensor.values) for key, tensor in tensors.items()},
+        roles={key: tensor.role for key, tensor in tensors.items()},
+        span=span,
+        lift=exact_arithmetic(span, f"node '{name}' ({node.kind})"),
+    )
+
+
+def as_shape(value: Any, field: str) -> Shape:
+    """A shape from an int, a sequence, an integer array, or the SDK's one-entry mapping of such."""
+    if isinstance(value, Mapping):
+        if len(value) != 1:
+            raise GraphError(f"{field} must name one shape, not {len(value)}")
+        value = next(iter(value.values()))
+    array = np.atleast_1d(np.asarray(value))
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.number) or (array != np.round(array)).any():
+        raise GraphError(f"{field} must be a shape, e.g. np.array([1, 28, 28]), not {value!r}")
+    shape = tuple(int(n) for n in array)
+    if not shape or min(shape) < 1:
+        raise GraphError(f"{field} must have sizes of 1 or more, not {shape}")
+    return shape
+
+
+def fields_of(node: Primitive) -> dict[str, Any]:
+    """A node's fields by name, without those that are left at None."""
+    values = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    return {name: value for name, value in values.items() if value is not None}

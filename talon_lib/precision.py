@@ -1,0 +1,340 @@
+"""From the name of a precision to the number types of every node of a graph.
+
+=====================  =============================================================================================
+``fp32``, ``fp16``     weights, results and membranes rounded to IEEE 754 binary32 or binary16 after each node
+``intN`` (2..16)       weights and inputs of N bits, biases, results and membranes of 2N bits; each tensor has its own
+                       power-of-two scale, AP_RND and AP_SAT; decay ap_ufixed<min(2N,16),1>
+``ap_fixed<W,I[,Q[,O]]>``  that one type for everything; decay ap_ufixed<min(W,16),1>
+a mapping              ``{name, weight, input, result, membrane, decay, nodes: {node: {…}}}``: a type or an intN for
+                       each kind of tensor, and for single nodes
+=====================  =============================================================================================
+
+The scales of an intN come from the tensors themselves (weights, biases, calibration inputs: least squared error) and
+from the range that results and membranes take over calibration samples (nothing saturates there).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from talon_lib.errors import PrecisionError
+from talon_lib.fixed import FP32, SPIKE, Array, FixedType, FloatType, NumberType, Span, cover, fit, parse_type
+from talon_lib.ir.graph import Graph
+from talon_lib.ir.node import Bound, NodeTypes, Primitive, bind
+from talon_lib.ir.structure import Input
+
+ROLES = ("weight", "input", "result", "membrane", "decay")
+BITS = range(2, 17)
+
+_INT = re.compile(r"int(\d+)")
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A type whose power-of-two scale is found from a tensor's values: so many bits, AP_RND and AP_SAT."""
+
+    width: int
+
+    def __str__(self) -> str:
+        return f"int{self.width}"
+
+
+Choice = FixedType | FloatType | Scaled
+"""What a precision asks for: a type, or a width whose scale is still to be found."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What number types a run uses. Make one with :meth:`parse`.
+
+    ``bias`` None means the result's choice, ``decay`` None the rule in the module's table.
+    """
+
+    name: str
+    weight: Choice
+    input: Choice
+    result: Choice
+    membrane: Choice
+    bias: Choice | None = None
+    decay: Choice | None = None
+    nodes: Mapping[str, Mapping[str, Choice]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, value: str | Mapping[str, Any] | Precision) -> Precision:
+        """Read a precision: a name, a mapping, or a mapping in JSON. Raises PrecisionError, saying what is legal."""
+        if isinstance(value, Precision):
+            return value
+        if isinstance(value, Mapping):
+            return cls._from_mapping(value)
+        text = str(value).strip()
+        if text.startswith("{"):
+            try:
+                return cls._from_mapping(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise PrecisionError(f"the precision is no JSON: {error}") from None
+        if match := _INT.fullmatch(text):
+            bits = _check_bits(text, int(match[1]))
+            return cls(text, Scaled(bits), Scaled(bits), Scaled(2 * bits), Scaled(2 * bits))
+        if not text.startswith(("fp", "ap_", "fixed", "ufixed")):
+            raise PrecisionError(
+                f"unknown precision {text!r}; use fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or a mapping"
+            )
+        number = parse_type(text)
+        return cls(str(number), number, number, number, number)
+
+    @classmethod
+    def _from_mapping(cls, value: Mapping[str, Any]) -> Precision:
+        unknown = sorted(set(value) - {"name", "nodes", "bias", *ROLES})
+        if unknown:
+            raise PrecisionError(f"unknown key {unknown[0]!r} in a precision; allowed: name, {', '.join(ROLES)}, bias, nodes")
+        for key in ("weight", "result"):
+            if key not in value:
+                raise PrecisionError(f"a precision mapping needs the key '{key}'")
+        weight, result = _choice("weight", value["weight"]), _choice("result", value["result"])
+        nodes: dict[str, dict[str, Choice]] = {}
+        for name, choices in (value.get("nodes") or {}).items():
+            if not isinstance(choices, Mapping) or not set(choices) <= {*ROLES, "bias"}:
+                raise PrecisionError(f"precision of node '{name}': write {{weight: …, result: …}}, keys {', '.join(ROLES)}, bias")
+            nodes[name] = {key: _choice(f"{name}.{key}", choice) for key, choice in choices.items()}
+        made = cls(
+            name="",
+            weight=weight,
+            input=_choice("input", value.get("input", value["weight"])),
+            result=result,
+            membrane=_choice("membrane", value.get("membrane", value["result"])),
+            bias=_choice("bias", value["bias"]) if "bias" in value else None,
+            decay=_choice("decay", value["decay"]) if "decay" in value else None,
+            nodes=nodes,
+        )
+        return cls(**{**vars(made), "name": str(value.get("name") or made.describe())})
+
+    def describe(self) -> str:
+        """All choices in one line of JSON with sorted keys: equal for equal precisions, whatever their names."""
+        choices: dict[str, Any] = {role: str(getattr(self, role)) for role in (*ROLES, "bias") if getattr(self, role)}
+        if self.nodes:
+            choices["nodes"] = {node: {key: str(c) for key, c in own.items()} for node, own in self.nodes.items()}
+        return json.dumps(choices, sort_keys=True)
+
+    def argument(self) -> str:
+        """What :meth:`parse` reads back to an equal precision: its name, or JSON for a mapping."""
+        try:
+            if Precision.parse(self.name) == self:
+                return self.name
+        except PrecisionError:
+            pass
+        return json.dumps({"name": self.name, **json.loads(self.describe())}, sort_keys=True)
+
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether calibration samples are needed to find scales."""
+        choices = [self.input, self.result, self.membrane, self.bias, self.weight]
+        return any(isinstance(c, Scaled) for own in self.nodes.values() for c in own.values()) or any(
+            isinstance(choice, Scaled) for choice in choices
+        )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether everything is fixed point, so that hardware can hold it bit-exactly."""
+        choices = [self.input, self.result, self.membrane, self.bias, self.weight, self.decay]
+        own = [c for choices_ in self.nodes.values() for c in choices_.values()]
+        return not any(isinstance(choice, FloatType) for choice in [*choices, *own])
+
+    def choice(self, node: str, role: str) -> Choice | None:
+        """What this precision asks for tensors of ``role`` at ``node``."""
+        own = self.nodes.get(node, {})
+        if role == "bias":
+            return own.get("bias") or own.get("result") or self.bias or self.result
+        found: Choice | None = own.get(role) or getattr(self, role)
+        return found
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration saw, by node: input values as they are, results and membranes as (least, greatest)."""
+
+    inputs: Mapping[str, Array]
+    results: Mapping[str, tuple[float, float]]
+    membranes: Mapping[str, tuple[float, float]]
+
+
+def _check_bits(text: str, bits: int) -> int:
+    if bits not in BITS:
+        raise PrecisionError(f"{text!r}: integer precisions go from int{BITS.start} to int{BITS.stop - 1}")
+    return bits
+
+
+def _choice(key: str, value: Any) -> Choice:
+    if match := _INT.fullmatch(str(value).strip()):
+        bits = int(match[1])
+        if not 2 <= bits <= 32:
+            raise PrecisionError(f"precision {key}: {value!r} must be int2 to int32")
+        return Scaled(bits)
+    try:
+        return parse_type(str(value).strip())
+    except PrecisionError as error:
+        raise PrecisionError(f"precision {key}: {error}") from None
+
+
+def assign(graph: Graph, precision: Precision, ranges: Ranges | None = None) -> dict[str, Bound]:
+    """Give every node its number types and round its parameters to them.
+
+    ``ranges`` (from :func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_ranges``. Returns the
+    nodes in topological order. Raises PrecisionError, naming the node, for a type that cannot stay exact, for a
+    threshold its membrane type cannot hold, and for names in ``precision.nodes`` that the graph does not have.
+    """
+    unknown = sorted(set(precision.nodes) - set(graph.nodes))
+    if unknown:
+        raise PrecisionError(f"precision {precision.name!r} names node '{unknown[0]}', which the graph does not have")
+    if precision.needs_ranges and ranges is None:
+        raise PrecisionError(f"precision {precision.name!r} needs calibration samples to find its scales")
+    results: dict[str, NumberType] = {}
+    for name in _by_result_type(graph):
+        results[name] = _result_type(graph, name, precision, ranges, results)
+    bound: dict[str, Bound] = {}
+    for name in graph.order:
+        node = graph.nodes[name]
+        arriving = [results[source] for source in graph.predecessors(name)] or [results[name]]
+        types = NodeTypes(
+            input=_sum_type(name, node, arriving),
+            result=results[name],
+            **_parameter_types(graph, name, node, precision, ranges),
+        )
+        try:
+            bound[name] = bind(name, node, types, graph.input_shapes[name])
+        except PrecisionError as error:
+            raise PrecisionError(f"{error} (precision {precision.name})") from None
+        _check_threshold(name, bound[name], precision)
+        _check_accumulator(name, node, bound[name])
+    return bound
+
+
+def _by_result_type(graph: Graph) -> list[str]:
+    """Topological order in which nodes that pass a type on come after its producer, cycles included."""
+    own = [name for name in graph.order if not graph.nodes[name].passes_type]
+    return own + [name for name in graph.order if graph.nodes[name].passes_type]
+
+
+def _result_type(
+    graph: Graph, name: str, precision: Precision, ranges: Ranges | None, results: Mapping[str, NumberType]
+) -> NumberType:
+    node = graph.nodes[name]
+    if node.spiking:
+        return SPIKE
+    if node.passes_type:
+        return _sum_type(name, node, [results[source] for source in graph.predecessors(name)])
+    if node.result_t is not None:
+        return parse_type(node.result_t)
+    if isinstance(node, Input):
+        choice = precision.choice(name, "input")
+        if isinstance(choice, Scaled):
+            assert ranges is not None
+            return fit(ranges.inputs[name], choice.width)
+    else:
+        choice = precision.choice(name, "result")
+        if isinstance(choice, Scaled):
+            assert ranges is not None
+            return cover(*ranges.results[name], choice.width)
+    assert choice is not None
+    return choice
+
+
+def _sum_type(name: str, node: Primitive, arriving: list[NumberType]) -> NumberType:
+    """The type of a sum of edges: theirs where there is one, else the narrowest that holds every sum exactly."""
+    if len(arriving) == 1:
+        return arriving[0]
+    spans = [number.span for number in arriving if number.span is not None]
+    if len(spans) != len(arriving):
+        return next(number for number in arriving if number.span is None)
+    span = Span(min(s.lsb for s in spans), max(s.msb for s in spans)).times(len(spans))
+    integer = span.msb + 1
+    try:
+        return FixedType(integer - span.lsb, integer)
+    except PrecisionError:
+        raise PrecisionError(f"node '{name}' ({node.kind}): the exact sum of its inputs needs {integer - span.lsb} bits") from None
+
+
+def _parameter_types(
+    graph: Graph, name: str, node: Primitive, precision: Precision, ranges: Ranges | None
+) -> dict[str, NumberType]:
+    own = {"weight": node.weight_t, "bias": node.bias_t}
+    types: dict[str, NumberType] = {}
+    if node.spiking:
+        types["membrane"] = _membrane_type(name, node, precision, ranges)
+    for tensor in node.parameters().values():
+        role = tensor.role
+        if role in types:
+            continue
+        if fixed_here := own.get(role):
+            types[role] = parse_type(fixed_here)
+        elif role == "decay":
+            types[role] = _decay_type(precision.choice(name, "decay"), types["membrane"], tensor.values)
+        else:
+            choice = precision.choice(name, role)
+            assert choice is not None
+            types[role] = fit(tensor.values, choice.width) if isinstance(choice, Scaled) else choice
+    return types
+
+
+def _membrane_type(name: str, node: Primitive, precision: Precision, ranges: Ranges | None) -> NumberType:
+    """The membrane's type; where its scale is found, it holds the threshold and the leak as well."""
+    choice = precision.choice(name, "membrane")
+    assert choice is not None
+    if not isinstance(choice, Scaled):
+        return choice
+    assert ranges is not None
+    low, high = ranges.membranes[name]
+    held = [tensor.values for tensor in node.parameters().values() if tensor.role == "membrane"]
+    low, high = min(low, *(float(v.min()) for v in held)), max(high, *(float(v.max()) for v in held))
+    return cover(low, high, choice.width)
+
+
+def _decay_type(choice: Choice | None, membrane: NumberType, values: Array) -> NumberType:
+    if isinstance(choice, Scaled):
+        return fit(values, choice.width)
+    if choice is not None:
+        return choice
+    if membrane.span is None:
+        return membrane
+    rounded = FixedType(min(membrane.bits, 16), 1, signed=False, rounding="AP_RND", overflow="AP_SAT")
+    return rounded
+
+
+def _check_threshold(name: str, bound: Bound, precision: Precision) -> None:
+    membrane = bound.types.membrane
+    if not isinstance(membrane, FixedType) or "threshold" not in bound.parameters:
+        return
+    if (bound.parameters["threshold"] <= bound.parameters.get("leak", np.zeros(1))).any():
+        raise PrecisionError(
+            f"node '{name}': its v_threshold does not lie above its leak once both are rounded to {membrane} "
+            f"(precision {precision.name}), so it would fire at every step; give the membrane more bits"
+        )
+
+
+def _check_accumulator(name: str, node: Primitive, bound: Bound) -> None:
+    if node.accum_t is None or bound.span is None:
+        return
+    given, needed = parse_type(node.accum_t), bound.span
+    if isinstance(given, FixedType) and (
+        given.fraction < -needed.lsb or given.integer - given.signed < needed.msb or not given.signed
+    ):
+        raise PrecisionError(
+            f"node '{name}': accum_t {node.accum_t} is too narrow for an exact sum; use {needed.ap_fixed()} or leave it out"
+        )
+
+
+def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
+    """The types of every node in writing, for reports and descriptors."""
+    described = {}
+    for name, at in bound.items():
+        given = {role: getattr(at.types, role) for role in ("input", "weight", "bias", "result", "membrane", "decay")}
+        described[name] = {role: str(number) for role, number in given.items() if number is not None}
+    return described
+
+
+__all__ = ["FP32", "Precision", "Ranges", "Scaled", "assign", "describe_types"]

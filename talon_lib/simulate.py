@@ -1,0 +1,230 @@
+"""The time loop: one code for floating and fixed point.
+
+Each timestep runs the nodes in topological order. Several edges into one node are summed; an edge that closes a
+cycle carries the value of the step before, 0 at first. A sample starts with all state at its initial value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from talon_lib.errors import ConfigError, GraphError
+from talon_lib.fixed import FP32, SPIKE, Array, FloatType
+from talon_lib.ir.graph import Graph
+from talon_lib.ir.node import Bound, bind
+from talon_lib.precision import Precision, Ranges, assign
+
+Readout = Literal["count", "first_spike", "membrane"]
+READOUTS: tuple[Readout, ...] = get_args(Readout)
+
+Observer = Callable[[int, str, Array, "Array | None", Array], None]
+"""Called after every node of every step with (step, node, result, state after the step, input)."""
+
+
+@dataclass(frozen=True)
+class NodeActivity:
+    """What one node did, summed over samples and steps."""
+
+    spikes: int
+    effective_macs: int
+    effective_acs: int
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a run gave. Arrays are ``(steps, batch, *shape)`` unless said otherwise.
+
+    outputs: by Output node, the sum of what arrived there up to and including each step; spike counts where spikes
+    arrive. last: by Output node ``(batch, *shape)``, what arrived in the last step. first_spikes: by Output node
+    ``(batch, *shape)``, the first step (from 0) with a spike, ``steps`` where there was none. membranes: by Output
+    node the membrane of the neurons that feed it, where one node of neurons does. activity: by node.
+    """
+
+    steps: int
+    batch: int
+    outputs: Mapping[str, Array]
+    last: Mapping[str, Array]
+    first_spikes: Mapping[str, Array]
+    membranes: Mapping[str, Array]
+    activity: Mapping[str, NodeActivity]
+
+    def scores(self, output: str, readout: Readout = "count") -> Array:
+        """``(steps, batch, classes)``: for each step, higher for the class that the output so far speaks for."""
+        if readout == "count":
+            scores = self.outputs[output]
+        elif readout == "first_spike":
+            first = self.first_spikes[output]
+            steps = np.arange(self.steps).reshape(-1, *(1 for _ in first.shape))
+            scores = np.where(first[None] <= steps, float(self.steps) - first[None], 0.0)
+        else:
+            if output not in self.membranes:
+                raise ConfigError(f"readout 'membrane': output '{output}' is not fed by one node of spiking neurons")
+            scores = self.membranes[output]
+        return scores.reshape(self.steps, self.batch, -1)
+
+    def predictions(self, output: str, readout: Readout = "count") -> Array:
+        """``(steps, batch)``: the class with the highest score after every step, the lowest index on ties."""
+        best: Array = self.scores(output, readout).argmax(axis=-1)
+        return best
+
+
+def batched_inputs(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -> tuple[dict[str, Array], int]:
+    """Bring inputs to ``(steps or 1, batch, *shape)`` float64; returns them and the batch size.
+
+    Accepts shape ``s`` (one sample), ``(batch, *s)``, held for all steps, or ``(steps, batch, *s)``; None is zeros.
+    Raises GraphError, naming the input, for anything else.
+    """
+    given = dict(inputs or {})
+    unknown = sorted(set(given) - set(graph.inputs))
+    if unknown:
+        raise GraphError(f"there is no input '{unknown[0]}'; the graph's inputs are: {', '.join(graph.inputs)}")
+    arrays: dict[str, Array] = {}
+    for name, node in graph.inputs.items():
+        shape = node.shape
+        try:
+            x = np.asarray(given.get(name, np.zeros(shape)), np.float64)
+        except (TypeError, ValueError) as error:
+            raise GraphError(f"input '{name}' must be an array of numbers ({error})") from None
+        extra = x.ndim - len(shape)
+        if extra not in (0, 1, 2) or x.shape[extra:] != shape:
+            raise GraphError(
+                f"input '{name}' has shape {x.shape}; expected {shape}, (batch, *{shape}) or (steps, batch, *{shape})"
+            )
+        x = x.reshape((1,) * (2 - extra) + x.shape)
+        if len(x) not in (1, steps):
+            raise GraphError(f"input '{name}' has {len(x)} steps of data, but {steps} steps are to be run")
+        if not np.isfinite(x).all():
+            raise GraphError(f"input '{name}' holds NaN or infinity")
+        arrays[name] = x
+    sizes = {x.shape[1] for x in arrays.values()}
+    batch = max(sizes)
+    if not sizes <= {1, batch}:
+        raise GraphError(f"the inputs have different batch sizes: {sorted(sizes)}")
+    return {name: np.broadcast_to(x, (len(x), batch, *x.shape[2:])) for name, x in arrays.items()}, batch
+
+
+def run(
+    graph: Graph,
+    bound: Mapping[str, Bound],
+    inputs: Mapping[str, Any] | None,
+    steps: int,
+    observers: tuple[Observer, ...] = (),
+) -> Simulation:
+    """Run ``steps`` timesteps of ``graph`` with the types in ``bound`` (from :func:`talon_lib.precision.assign`)."""
+    if steps < 1:
+        raise ConfigError(f"the number of steps must be 1 or more, not {steps}")
+    data, batch = batched_inputs(graph, inputs, steps)
+    states = {name: graph.nodes[name].initial_state(batch, graph.input_shapes[name]) for name in graph.order}
+    values: dict[str, Array] = {  # what a feedback edge carries before its source has run
+        source: np.zeros((batch, *graph.output_shapes[source])) for source, _ in graph.feedback
+    }
+    totals = {name: np.zeros((steps, batch, *graph.output_shapes[name])) for name in graph.outputs}
+    membranes = {name: np.zeros_like(totals[name]) for name in totals if _neuron_before(graph, name)}
+    first = {name: np.full(total.shape[1:], steps) for name, total in totals.items()}
+    spikes = dict.fromkeys(graph.order, 0)
+    effective = dict.fromkeys(graph.order, 0)
+    for t in range(steps):
+        before = dict(values)
+        feedback = set(graph.feedback)
+        for name in graph.order:
+            node = graph.nodes[name]
+            arriving = [
+                before[source] if (source, name) in feedback else values[source] for source in graph.predecessors(name)
+            ]
+            x = data[name][t if len(data[name]) > 1 else 0] if name in data else sum(arriving[1:], start=arriving[0])
+            values[name], states[name] = node.step(x, states[name], bound[name])
+            if node.spiking:
+                spikes[name] += int(np.count_nonzero(values[name]))
+            effective[name] += node.effective_macs(x, bound[name])
+            for observe in observers:
+                observe(t, name, values[name], states[name], x)
+        for name, total in totals.items():
+            total[t] = values[name] + (total[t - 1] if t else 0.0)
+            first[name][(values[name] != 0) & (first[name] == steps)] = t
+            if name in membranes:
+                membranes[name][t] = states[_neuron_before(graph, name)]  # type: ignore[index]
+    return Simulation(
+        steps=steps,
+        batch=batch,
+        outputs=totals,
+        last={name: values[name] for name in totals},
+        first_spikes=first,
+        membranes=membranes,
+        activity={
+            name: NodeActivity(
+                spikes=spikes[name],
+                effective_macs=0 if bound[name].types.input == SPIKE else effective[name],
+                effective_acs=effective[name] if bound[name].types.input == SPIKE else 0,
+            )
+            for name in graph.order
+        },
+    )
+
+
+def _neuron_before(graph: Graph, output: str) -> str | None:
+    """The node of spiking neurons that alone feeds an Output."""
+    before = graph.predecessors(output)
+    return before[0] if len(before) == 1 and graph.nodes[before[0]].spiking else None
+
+
+@dataclass(frozen=True)
+class _Watching(FloatType):
+    """float32 that remembers the least and the greatest value it was asked to hold."""
+
+    seen: Any = None
+
+    def cast(self, x: Any) -> Array:
+        values = super().cast(x)
+        if values.size:
+            self.seen[:] = min(self.seen[0], values.min()), max(self.seen[1], values.max())
+        return values
+
+
+def calibrate(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -> Ranges:
+    """Run calibration samples in fp32 and note the ranges of all results and of all membranes before their reset."""
+    bound = assign(graph, Precision.parse("fp32"))
+    seen = {(name, role): np.zeros(2) for name in bound for role in ("result", "membrane")}
+    watched = {}
+    for name, at in bound.items():
+        node = graph.nodes[name]
+        types = at.types
+        if not (node.spiking or node.passes_type):
+            types = replace(types, result=_Watching(seen=seen[name, "result"]))
+        watched[name] = bind(name, node, types, graph.input_shapes[name])
+        if node.spiking:  # after the parameters are rounded: a threshold is no membrane value that was reached
+            membrane = _Watching(seen=seen[name, "membrane"])
+            watched[name] = replace(watched[name], types=replace(types, membrane=membrane))
+    run(graph, watched, inputs, steps)
+    data, _ = batched_inputs(graph, inputs, steps)
+    return Ranges(
+        inputs=data,
+        results={name: (float(low), float(high)) for (name, role), (low, high) in seen.items() if role == "result"},
+        membranes={name: (float(low), float(high)) for (name, role), (low, high) in seen.items() if role == "membrane"},
+    )
+
+
+def noise(graph: Graph, samples: int = 64) -> dict[str, Array]:
+    """Seeded uniform samples in [-1, 1), a stand-in where no calibration data is given."""
+    rng = np.random.default_rng(0)
+    return {name: rng.uniform(-1.0, 1.0, (samples, *node.shape)) for name, node in graph.inputs.items()}
+
+
+def bind_graph(
+    graph: Graph,
+    precision: str | Mapping[str, Any] | Precision,
+    calibration: Mapping[str, Any] | None = None,
+    steps: int = 1,
+) -> dict[str, Bound]:
+    """Types for every node at ``precision``; scales are found by running ``calibration`` (or :func:`noise`)."""
+    precision = Precision.parse(precision)
+    ranges = None
+    if precision.needs_ranges:
+        ranges = calibrate(graph, calibration if calibration is not None else noise(graph), steps)
+    return assign(graph, precision, ranges)
+
+
+__all__ = ["FP32", "READOUTS", "Simulation", "bind_graph", "calibrate", "run"]

@@ -295,38 +295,32 @@ def _with_prefix(mode: str | None, default: str) -> str:
     return mode if mode.startswith("AP_") else f"AP_{mode}"
 
 
-def fit(values: Array, width: int, rounding: str = "AP_RND", overflow: str = "AP_SAT") -> FixedType:
-    """The signed type of ``width`` bits whose power-of-two scale loses least of ``values``.
+def fit(values: Array, width: int, exactly: Array | None = None) -> FixedType:
+    """The signed type of ``width`` bits, AP_RND and AP_SAT, whose power-of-two scale loses least of ``values``.
 
-    Least is the smallest sum of squared errors; of equal ones the widest range. All-zero (or no) values get the
-    range [-1, 1).
+    Least is the smallest sum of squared errors; of equal ones the widest range. Values in ``exactly`` must come
+    through with an error of at most a quarter of the largest of them, where any scale can do that: they are
+    thresholds, and one that rounds to 0 means another neuron. All-zero (or no) values get the range [-1, 1).
     """
     values = np.asarray(values, np.float64).ravel()
-    top = float(np.max(np.abs(values), initial=0.0))
+    kept = np.zeros(0) if exactly is None else np.asarray(exactly, np.float64).ravel()
+    top = float(np.max(np.abs(np.concatenate([values, kept])), initial=0.0))
     if not math.isfinite(top):
         raise PrecisionError(f"no {width}-bit scale fits values that are not finite; look for NaN in weights or data")
     if top == 0.0:
-        return FixedType(width, 1, True, rounding, overflow)
+        return FixedType(width, 1, True, "AP_RND", "AP_SAT")
     cover = math.frexp(top)[1] + 1  # 2**(cover-1) > top: nothing saturates
-    best: tuple[float, FixedType] | None = None
-    for integer in range(cover, cover - min(width, 6) - 1, -1):
-        candidate = FixedType(width, integer, True, rounding, overflow)
+    best: tuple[bool, float, FixedType] | None = None
+    for integer in range(cover, cover - width - 8, -1):
+        candidate = FixedType(width, integer, True, "AP_RND", "AP_SAT")
         error = float(np.square(values - candidate.cast(values)).sum())
-        if best is None or error < best[0]:
-            best = (error, candidate)
+        loses = bool((np.abs(kept - candidate.cast(kept)) > 0.25 * np.max(np.abs(kept), initial=0.0)).any())
+        if best is None or (loses, error) < best[:2]:
+            best = (loses, error, candidate)
+        elif error > 16 * best[1] and not best[0]:
+            break  # finer scales only saturate more
     assert best is not None
-    return best[1]
-
-
-def cover(low: float, high: float, width: int, rounding: str = "AP_RND", overflow: str = "AP_SAT") -> FixedType:
-    """The finest signed type of ``width`` bits that holds both ``low`` and ``high`` without saturating."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise PrecisionError(f"no {width}-bit scale covers values that are not finite; look for NaN in weights or data")
-    top = max(abs(low), abs(high))
-    integer = math.frexp(top)[1] + 1 if top else 1
-    candidate = FixedType(width, integer, True, rounding, overflow)
-    finer = FixedType(width, integer - 1, True, rounding, overflow)
-    return finer if top and finer.min <= low and high <= finer.max else candidate
+    return best[2]
 
 
 @dataclass(frozen=True)

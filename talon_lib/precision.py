@@ -9,8 +9,9 @@ a mapping              ``{name, weight, input, result, membrane, decay, nodes: {
                        each kind of tensor, and for single nodes
 =====================  =============================================================================================
 
-The scales of an intN come from the tensors themselves (weights, biases, calibration inputs: least squared error) and
-from the range that results and membranes take over calibration samples (nothing saturates there).
+The scale of each tensor of an intN is the power of two that loses least of its values (squared error): of the weights
+and biases themselves, and of the inputs, results and membranes that a float run over calibration samples shows. A
+membrane at or above its threshold is about to be reset to the leak, whatever its value, so it counts as the threshold.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import PrecisionError
-from talon_lib.fixed import FP32, SPIKE, Array, FixedType, FloatType, NumberType, Span, cover, fit, parse_type
+from talon_lib.fixed import SPIKE, Array, FixedType, FloatType, NumberType, Span, fit, parse_type
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound, NodeTypes, Primitive, bind
 from talon_lib.ir.structure import Input
@@ -131,7 +132,7 @@ class Precision:
         return json.dumps({"name": self.name, **json.loads(self.describe())}, sort_keys=True)
 
     @property
-    def needs_ranges(self) -> bool:
+    def needs_calibration(self) -> bool:
         """Whether calibration samples are needed to find scales."""
         choices = [self.input, self.result, self.membrane, self.bias, self.weight]
         return any(isinstance(c, Scaled) for own in self.nodes.values() for c in own.values()) or any(
@@ -155,12 +156,12 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """What calibration saw, by node: input values as they are, results and membranes as (least, greatest)."""
+class Calibration:
+    """Values that a float run over calibration samples showed, by node: inputs, results, membranes before reset."""
 
     inputs: Mapping[str, Array]
-    results: Mapping[str, tuple[float, float]]
-    membranes: Mapping[str, tuple[float, float]]
+    results: Mapping[str, Array]
+    membranes: Mapping[str, Array]
 
 
 def _check_bits(text: str, bits: int) -> int:
@@ -181,21 +182,21 @@ def _choice(key: str, value: Any) -> Choice:
         raise PrecisionError(f"precision {key}: {error}") from None
 
 
-def assign(graph: Graph, precision: Precision, ranges: Ranges | None = None) -> dict[str, Bound]:
+def assign(graph: Graph, precision: Precision, calibration: Calibration | None = None) -> dict[str, Bound]:
     """Give every node its number types and round its parameters to them.
 
-    ``ranges`` (from :func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_ranges``. Returns the
+    ``calibration`` (from :func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_calibration``. Returns the
     nodes in topological order. Raises PrecisionError, naming the node, for a type that cannot stay exact, for a
     threshold its membrane type cannot hold, and for names in ``precision.nodes`` that the graph does not have.
     """
     unknown = sorted(set(precision.nodes) - set(graph.nodes))
     if unknown:
         raise PrecisionError(f"precision {precision.name!r} names node '{unknown[0]}', which the graph does not have")
-    if precision.needs_ranges and ranges is None:
+    if precision.needs_calibration and calibration is None:
         raise PrecisionError(f"precision {precision.name!r} needs calibration samples to find its scales")
     results: dict[str, NumberType] = {}
     for name in _by_result_type(graph):
-        results[name] = _result_type(graph, name, precision, ranges, results)
+        results[name] = _result_type(graph, name, precision, calibration, results)
     bound: dict[str, Bound] = {}
     for name in graph.order:
         node = graph.nodes[name]
@@ -203,7 +204,7 @@ def assign(graph: Graph, precision: Precision, ranges: Ranges | None = None) -> 
         types = NodeTypes(
             input=_sum_type(name, node, arriving),
             result=results[name],
-            **_parameter_types(graph, name, node, precision, ranges),
+            **_parameter_types(graph, name, node, precision, calibration),
         )
         try:
             bound[name] = bind(name, node, types, graph.input_shapes[name])
@@ -221,7 +222,7 @@ def _by_result_type(graph: Graph) -> list[str]:
 
 
 def _result_type(
-    graph: Graph, name: str, precision: Precision, ranges: Ranges | None, results: Mapping[str, NumberType]
+    graph: Graph, name: str, precision: Precision, calibration: Calibration | None, results: Mapping[str, NumberType]
 ) -> NumberType:
     node = graph.nodes[name]
     if node.spiking:
@@ -233,13 +234,13 @@ def _result_type(
     if isinstance(node, Input):
         choice = precision.choice(name, "input")
         if isinstance(choice, Scaled):
-            assert ranges is not None
-            return fit(ranges.inputs[name], choice.width)
+            assert calibration is not None
+            return fit(calibration.inputs[name], choice.width)
     else:
         choice = precision.choice(name, "result")
         if isinstance(choice, Scaled):
-            assert ranges is not None
-            return cover(*ranges.results[name], choice.width)
+            assert calibration is not None
+            return fit(calibration.results[name], choice.width)
     assert choice is not None
     return choice
 
@@ -260,12 +261,12 @@ def _sum_type(name: str, node: Primitive, arriving: list[NumberType]) -> NumberT
 
 
 def _parameter_types(
-    graph: Graph, name: str, node: Primitive, precision: Precision, ranges: Ranges | None
+    graph: Graph, name: str, node: Primitive, precision: Precision, calibration: Calibration | None
 ) -> dict[str, NumberType]:
     own = {"weight": node.weight_t, "bias": node.bias_t}
     types: dict[str, NumberType] = {}
     if node.spiking:
-        types["membrane"] = _membrane_type(name, node, precision, ranges)
+        types["membrane"] = _membrane_type(name, node, precision, calibration)
     for tensor in node.parameters().values():
         role = tensor.role
         if role in types:
@@ -281,17 +282,18 @@ def _parameter_types(
     return types
 
 
-def _membrane_type(name: str, node: Primitive, precision: Precision, ranges: Ranges | None) -> NumberType:
-    """The membrane's type; where its scale is found, it holds the threshold and the leak as well."""
+def _membrane_type(name: str, node: Primitive, precision: Precision, calibration: Calibration | None) -> NumberType:
+    """The membrane's type; a found scale keeps the threshold apart from the leak."""
     choice = precision.choice(name, "membrane")
     assert choice is not None
     if not isinstance(choice, Scaled):
         return choice
-    assert ranges is not None
-    low, high = ranges.membranes[name]
-    held = [tensor.values for tensor in node.parameters().values() if tensor.role == "membrane"]
-    low, high = min(low, *(float(v.min()) for v in held)), max(high, *(float(v.max()) for v in held))
-    return cover(low, high, choice.width)
+    assert calibration is not None
+    held = {key: tensor.values for key, tensor in node.parameters().items() if tensor.role == "membrane"}
+    values = calibration.membranes[name]
+    if getattr(node, "reset", None) == "leak":
+        values = np.minimum(values, held["threshold"].max())
+    return fit(values, choice.width, exactly=np.concatenate([np.ravel(v) for v in held.values()]))
 
 
 def _decay_type(choice: Choice | None, membrane: NumberType, values: Array) -> NumberType:
@@ -337,4 +339,4 @@ def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
     return described
 
 
-__all__ = ["FP32", "Precision", "Ranges", "Scaled", "assign", "describe_types"]
+__all__ = ["Calibration", "Precision", "Scaled", "assign", "describe_types"]

@@ -7,16 +7,16 @@ cycle carries the value of the step before, 0 at first. A sample starts with all
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from talon_lib.errors import ConfigError, GraphError
-from talon_lib.fixed import FP32, SPIKE, Array, FloatType
+from talon_lib.fixed import SPIKE, Array, FloatType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import Bound, bind
-from talon_lib.precision import Precision, Ranges, assign
+from talon_lib.ir.node import Bound
+from talon_lib.precision import Calibration, Precision, assign
 
 Readout = Literal["count", "first_spike", "membrane"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -173,37 +173,38 @@ def _neuron_before(graph: Graph, output: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Watching(FloatType):
-    """float32 that remembers the least and the greatest value it was asked to hold."""
+    """float32 that remembers what it was asked to hold: the extremes of every tensor and a sample of the rest."""
 
-    seen: Any = None
+    seen: list[Array] = field(default_factory=list)
+
+    SAMPLE: ClassVar[int] = 4096
 
     def cast(self, x: Any) -> Array:
         values = super().cast(x)
-        if values.size:
-            self.seen[:] = min(self.seen[0], values.min()), max(self.seen[1], values.max())
+        flat = values.ravel()
+        self.seen.append(np.array([flat.min(), flat.max()]))
+        self.seen.append(flat[:: max(1, flat.size // self.SAMPLE)])
         return values
 
 
-def calibrate(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -> Ranges:
-    """Run calibration samples in fp32 and note the ranges of all results and of all membranes before their reset."""
+def calibrate(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -> Calibration:
+    """Run calibration samples in fp32 and keep what results, and membranes before their reset, look like."""
     bound = assign(graph, Precision.parse("fp32"))
-    seen = {(name, role): np.zeros(2) for name in bound for role in ("result", "membrane")}
-    watched = {}
+    results: dict[str, _Watching] = {}
+    membranes: dict[str, _Watching] = {}
     for name, at in bound.items():
-        node = graph.nodes[name]
-        types = at.types
-        if not (node.spiking or node.passes_type):
-            types = replace(types, result=_Watching(seen=seen[name, "result"]))
-        watched[name] = bind(name, node, types, graph.input_shapes[name])
-        if node.spiking:  # after the parameters are rounded: a threshold is no membrane value that was reached
-            membrane = _Watching(seen=seen[name, "membrane"])
-            watched[name] = replace(watched[name], types=replace(types, membrane=membrane))
-    run(graph, watched, inputs, steps)
+        if graph.nodes[name].spiking:
+            membranes[name] = _Watching()
+            bound[name] = replace(at, types=replace(at.types, membrane=membranes[name]))
+        elif not graph.nodes[name].passes_type:
+            results[name] = _Watching()
+            bound[name] = replace(at, types=replace(at.types, result=results[name]))
+    run(graph, bound, inputs, steps)
     data, _ = batched_inputs(graph, inputs, steps)
-    return Ranges(
+    return Calibration(
         inputs=data,
-        results={name: (float(low), float(high)) for (name, role), (low, high) in seen.items() if role == "result"},
-        membranes={name: (float(low), float(high)) for (name, role), (low, high) in seen.items() if role == "membrane"},
+        results={name: np.concatenate(watching.seen) for name, watching in results.items()},
+        membranes={name: np.concatenate(watching.seen) for name, watching in membranes.items()},
     )
 
 
@@ -221,10 +222,7 @@ def bind_graph(
 ) -> dict[str, Bound]:
     """Types for every node at ``precision``; scales are found by running ``calibration`` (or :func:`noise`)."""
     precision = Precision.parse(precision)
-    ranges = None
-    if precision.needs_ranges:
-        ranges = calibrate(graph, calibration if calibration is not None else noise(graph), steps)
-    return assign(graph, precision, ranges)
-
-
-__all__ = ["FP32", "READOUTS", "Simulation", "bind_graph", "calibrate", "run"]
+    found = None
+    if precision.needs_calibration:
+        found = calibrate(graph, calibration if calibration is not None else noise(graph), steps)
+    return assign(graph, precision, found)

@@ -1,0 +1,218 @@
+"""C simulation as the judge: the generated C++, compiled with g++, against our simulation, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from talon_lib.errors import MissingToolError, ToolError, ToolTimeout
+from talon_lib.fixed import Array
+from talon_lib.hls.project import Project, ProjectSpec, build_project
+from talon_lib.ir.graph import Graph
+from talon_lib.ir.node import Bound
+from talon_lib.simulate import batched_inputs, run
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+COMPILER_FLAGS = ("-O1", "-std=c++17", "-w", "-I.", "-Ifirmware/ap_types")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where simulation and C simulation part; neuron is the flat index, row-major."""
+
+    sample: int
+    step: int
+    node: str
+    neuron: int
+    what: str
+    simulated: float
+    csim: float
+
+    def __str__(self) -> str:
+        return (
+            f"sample {self.sample}, step {self.step}, node '{self.node}', neuron {self.neuron}: "
+            f"{self.what} {self.simulated!r} simulated, {self.csim!r} in C simulation"
+        )
+
+
+@dataclass(frozen=True)
+class CsimResult:
+    """What was compared (spikes and membranes of every neuron, values of every output), and where it first differed."""
+
+    samples: int
+    steps: int
+    values: int
+    difference: Difference | None
+    compiler: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether every value was equal."""
+        return self.difference is None
+
+
+def csim(
+    graph: Graph,
+    bound: Mapping[str, Bound],
+    inputs: Mapping[str, Any] | None,
+    steps: int,
+    io_type: str = "io_parallel",
+    timeout: float = 1800.0,
+    workdir: Path | None = None,
+) -> CsimResult:
+    """Build, compile and run the design and compare it with :func:`talon_lib.simulate.run` at the same types.
+
+    One library serves all reuse factors: they change no value. ``workdir`` keeps the project; otherwise it is
+    removed. Raises MissingToolError without g++ or hls4ml, ToolTimeout, ToolError with the compiler's first error.
+    """
+    with tempfile.TemporaryDirectory(prefix="talon-csim-") as temporary:
+        path = (workdir or Path(temporary)) / "project"
+        project = build_project(graph, bound, ProjectSpec(io_type=io_type), path)
+        return csim_project(project, graph, bound, inputs, steps, timeout)
+
+
+def csim_project(
+    project: Project,
+    graph: Graph,
+    bound: Mapping[str, Bound],
+    inputs: Mapping[str, Any] | None,
+    steps: int,
+    timeout: float = 1800.0,
+) -> CsimResult:
+    """The same for a project that is on disk already."""
+    require_compiler()
+    data, batch = batched_inputs(graph, inputs, steps)
+    program = compile_driver(project, graph, timeout)
+    outputs, spikes, membranes = _execute(project, program, graph, data, batch, steps, timeout)
+    return _compare(graph, bound, project, inputs, steps, outputs, spikes, membranes)
+
+
+def require_compiler() -> str:
+    """The path of g++. Raises MissingToolError where there is none."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise MissingToolError("C simulation needs g++, which is not on PATH; install it (Debian: apt-get install g++)")
+    return compiler
+
+
+def compiler_version() -> str:
+    """The compiler's name and version, e.g. ``g++-12.2.0``."""
+    done = subprocess.run([require_compiler(), "-dumpfullversion"], capture_output=True, text=True, check=True)
+    return f"g++-{done.stdout.strip()}"
+
+
+def compile_driver(project: Project, graph: Graph, timeout: float = 1800.0) -> Path:
+    """Write the driver into the project and compile both as one unit. Returns the program's path."""
+    lowered = project.lowered
+    sizes = {name: int(np.prod(shape)) for name, shape in lowered.neurons.items()}
+    inputs = [int(np.prod(graph.inputs[name].shape)) for name in graph.inputs]
+    outputs = [int(np.prod(graph.output_shapes[name])) for name in graph.outputs]
+    offsets = np.cumsum([0, *sizes.values()]).tolist()
+    arguments = [f"&x[{offset}]" for offset in np.cumsum([0, *inputs])[:-1]]
+    arguments += ["&restart"] if sizes else []
+    arguments += [f"&y[{offset}]" for offset in np.cumsum([0, *outputs])[:-1]]
+    template = jinja2.Template((TEMPLATES / "csim_main.cpp.j2").read_text(), keep_trailing_newline=True)
+    source = template.render(
+        project=project.spec.project_name,
+        input_sizes=inputs,
+        output_sizes=outputs,
+        first_neuron=offsets,
+        neurons=offsets[-1],
+        arguments=arguments,
+    )
+    (project.path / "csim_main.cpp").write_text(source)
+    command = [require_compiler(), *COMPILER_FLAGS, "csim_main.cpp", "-o", "csim"]
+    _run(command, project.path, timeout, "the C++ compiler")
+    return project.path / "csim"
+
+
+def _execute(
+    project: Project, program: Path, graph: Graph, data: Mapping[str, Array], batch: int, steps: int, timeout: float
+) -> tuple[Array, Array, Array]:
+    """Run the program; returns outputs, spikes and membranes, each ``(samples, steps, values)``."""
+    held = all(len(x) == 1 for x in data.values())
+    length = 1 if held else steps
+    rows = [np.broadcast_to(x, (length, *x.shape[1:])).reshape(length, batch, -1) for x in data.values()]
+    stimulus = np.ascontiguousarray(np.concatenate(rows, axis=-1).transpose(1, 0, 2))
+    given, found = project.path / "csim_inputs.bin", project.path / "csim_outputs.bin"
+    stimulus.tofile(given)
+    environment = {**os.environ, "TALON_WEIGHTS": str(project.path.resolve() / "firmware" / "weights")}
+    command = [str(program.resolve()), given.name, found.name, str(batch), str(steps), str(int(held))]
+    _run(command, project.path, timeout, "C simulation", environment)
+    outputs = sum(int(np.prod(graph.output_shapes[name])) for name in graph.outputs)
+    neurons = sum(int(np.prod(shape)) for shape in project.lowered.neurons.values())
+    values = np.fromfile(found).reshape(batch, steps, outputs + 2 * neurons)
+    probes = values[..., outputs:].reshape(batch, steps, neurons, 2)
+    return values[..., :outputs], probes[..., 0], probes[..., 1]
+
+
+def _compare(
+    graph: Graph,
+    bound: Mapping[str, Bound],
+    project: Project,
+    inputs: Mapping[str, Any] | None,
+    steps: int,
+    outputs: Array,
+    spikes: Array,
+    membranes: Array,
+) -> CsimResult:
+    recorded: dict[tuple[str, str], list[Array]] = {}
+    neurons, sinks = project.lowered.neurons, list(graph.outputs)
+
+    def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
+        if name in neurons and state is not None:
+            recorded.setdefault((name, "membrane"), []).append(state.reshape(len(state), -1))
+            recorded.setdefault((name, "spike"), []).append(result.reshape(len(result), -1))
+        elif name in sinks:
+            recorded.setdefault((name, "output"), []).append(result.reshape(len(result), -1))
+
+    run(graph, bound, inputs, steps, observers=(record,))
+    columns: list[tuple[str, int, str]] = []
+    ours: list[Array] = []
+    theirs: list[Array] = []
+    at = {"spike": 0, "membrane": 0, "output": 0}
+    source = {"spike": spikes, "membrane": membranes, "output": outputs}
+    for what, names in (("spike", list(neurons)), ("membrane", list(neurons)), ("output", sinks)):
+        for name in names:
+            values = np.stack(recorded[name, what], axis=1)  # (samples, steps, values)
+            size = values.shape[-1]
+            ours.append(values)
+            theirs.append(source[what][..., at[what] : at[what] + size])
+            columns += [(name, index, what) for index in range(size)]
+            at[what] += size
+    left, right = np.concatenate(ours, axis=-1), np.concatenate(theirs, axis=-1)
+    differing = np.argwhere(left != right)
+    difference = None
+    if len(differing):
+        # the earliest sample and step; within them the node that comes first in the graph
+        sample, step = differing[0, 0], differing[0, 1]
+        order = {name: place for place, name in enumerate(graph.order)}
+        here = [int(c) for s, t, c in differing if s == sample and t == step]
+        column = min(here, key=lambda c: (order[columns[c][0]], columns[c][1], columns[c][2]))
+        name, index, what = columns[column]
+        simulated, found = float(left[sample, step, column]), float(right[sample, step, column])
+        difference = Difference(int(sample), int(step), name, index, what, simulated, found)
+    return CsimResult(left.shape[0], steps, int(left.size), difference, compiler_version())
+
+
+def _run(command: list[str], folder: Path, timeout: float, what: str, environment: Any = None) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=timeout, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolTimeout(f"{what} did not end in {timeout:g} s; raise the timeout or take fewer samples") from None
+    if done.returncode != 0:
+        text = (done.stderr or done.stdout).strip().splitlines()
+        reason = next((line for line in text if "error" in line), text[-1] if text else f"exit {done.returncode}")
+        raise ToolError(f"{what} failed: {reason.strip()}")

@@ -1,0 +1,173 @@
+"""A graph as a complete hls4ml project on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talon_lib.errors import ConfigError, MissingToolError, UnsupportedError
+from talon_lib.hls.boards import resolve_part
+from talon_lib.hls.lower import IO_TYPES, LoweredGraph, lower
+from talon_lib.ir.graph import Graph
+from talon_lib.ir.node import Bound
+
+STRATEGIES = ("Latency", "Resource")
+
+UNROLL_LIMIT = 4096
+"""Weights of a layer beyond which Vitis HLS will not unroll it, as the Latency strategy asks (hls4ml's documentation)."""
+
+
+@dataclass(frozen=True)
+class ProjectSpec:
+    """How a graph becomes hardware. part: an AMD part or a board's name. clock_period_ns: the clock's target."""
+
+    project_name: str = "snn"
+    part: str = "xczu9eg-ffvb1156-2-e"
+    clock_period_ns: float = 5.0
+    io_type: str = "io_parallel"
+    reuse_factor: int = 1
+    strategy: str = "Latency"
+
+    def __post_init__(self) -> None:
+        if not self.project_name.isidentifier():
+            raise ConfigError(f"project_name {self.project_name!r} must be a C identifier: it names the top function")
+        if self.io_type not in IO_TYPES:
+            raise ConfigError(f"io_type {self.io_type!r} must be one of {', '.join(IO_TYPES)}")
+        if self.strategy.capitalize() not in STRATEGIES:
+            raise ConfigError(f"strategy {self.strategy!r} must be one of {', '.join(STRATEGIES)}")
+        if self.reuse_factor < 1:
+            raise ConfigError(f"reuse factor {self.reuse_factor} must be 1 or more")
+        if not self.clock_period_ns > 0:
+            raise ConfigError(f"clock period {self.clock_period_ns} must be above 0 ns")
+        resolve_part(self.part)
+
+
+@dataclass(frozen=True)
+class Project:
+    """An hls4ml project on disk.
+
+    effective_reuse: by node, the reuse factor that hls4ml settled on (Resource moves it to the nearest legal one).
+    """
+
+    path: Path
+    spec: ProjectSpec
+    lowered: LoweredGraph
+    effective_reuse: Mapping[str, int]
+    config: Mapping[str, Any]
+
+
+def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, path: Path) -> Project:
+    """Write the hls4ml project of ``graph`` into the folder ``path``, whole or not at all.
+
+    An earlier project there is replaced; a folder that holds something else is refused. Raises UnsupportedError with
+    the node for what hls4ml cannot hold, MissingToolError where hls4ml is not installed.
+    """
+    _check_replaceable(path)
+    lowered = lower(graph, bound)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        model = _model(lowered, spec, partial)
+        with _quietly():
+            model.write()
+        config = _configuration(lowered, spec)
+        (partial / "hls4ml_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        _forget_folder(partial)
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    layers = {layer.name: layer for layer in model.get_layers()}
+    reuse = {
+        node: int(layers[name].get_attr("reuse_factor"))
+        for node, name in lowered.names.items()
+        if name in layers and layers[name].get_attr("reuse_factor") is not None and graph.nodes[node].parameters()
+    }
+    return Project(path, spec, lowered, reuse, config)
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / "hls4ml_config.json").exists())):
+        raise ConfigError(f"{path} exists and is no hls4ml project; choose another folder or remove it")
+
+
+def _configuration(lowered: LoweredGraph, spec: ProjectSpec) -> dict[str, Any]:
+    """The configuration in hls4ml's own terms."""
+    return {
+        "ProjectName": spec.project_name,
+        "Backend": "Vitis",
+        "Part": resolve_part(spec.part),
+        "ClockPeriod": spec.clock_period_ns,
+        "IOType": spec.io_type,
+        "HLSConfig": {
+            "Model": {
+                "Precision": {"default": "ap_fixed<16,6>"},  # no layer uses it: each has types of its own
+                "ReuseFactor": spec.reuse_factor,
+                "Strategy": spec.strategy.capitalize(),
+            },
+            "LayerName": {
+                name: {
+                    "Precision": dict(types),
+                    **{"ReuseFactor": layer["reuse_factor"] for layer in lowered.layers if layer["name"] == name and "reuse_factor" in layer},
+                }
+                for name, types in lowered.precision.items()
+            },
+        },
+    }
+
+
+def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
+    with _quietly():
+        try:
+            from hls4ml.model.graph import ModelGraph
+            from hls4ml.utils.config import create_config
+
+            from talon_lib.hls.lif import register
+        except ModuleNotFoundError as error:
+            if error.name != "hls4ml":
+                raise
+            raise MissingToolError("hls4ml is not installed; run: pip install 'talon-dse[fpga]'") from None
+        register()
+        config = _configuration(lowered, spec)
+        settings = create_config(
+            output_dir=str(path),
+            project_name=spec.project_name,
+            backend="Vitis",
+            io_type=spec.io_type,
+            part=config["Part"],
+            clock_period=spec.clock_period_ns,
+        )
+        settings["HLSConfig"] = config["HLSConfig"]
+        try:  # from_layer_list changes what it is given
+            return ModelGraph.from_layer_list(
+                settings, copy.deepcopy(lowered.layers), list(lowered.inputs), list(lowered.outputs)
+            )
+        except Exception as error:  # hls4ml raises bare Exceptions for what it cannot hold
+            raise UnsupportedError(f"hls4ml cannot hold this graph: {error}") from error
+
+
+def _forget_folder(partial: Path) -> None:
+    """Take the folder's temporary name out of the files that hls4ml wrote it into."""
+    for name in ("hls4ml_config.yml", "build_lib.sh", "project.tcl"):
+        file = partial / name
+        if file.exists():
+            file.write_text(file.read_text().replace(f"{partial}", "."))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep hls4ml's remarks off the terminal: its warnings speak of front ends that are not used here."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -107,7 +107,7 @@ class FixedType:
     """``ap_fixed<width, integer, rounding, overflow>``, or ap_ufixed where not ``signed``.
 
     ``integer`` counts the bits left of the binary point, the sign included; it may be negative or exceed ``width``.
-    Raises PrecisionError for widths outside 1..53 and for unknown modes.
+    Raises PrecisionError for widths outside 1..53, for unknown modes, and for AP_WRAP_SM where not ``signed``.
     """
 
     width: int
@@ -125,6 +125,8 @@ class FixedType:
             raise PrecisionError(f"{self}: unknown rounding {self.rounding}; known: {', '.join(ROUNDINGS)}")
         if self.overflow not in OVERFLOWS:
             raise PrecisionError(f"{self}: unknown overflow {self.overflow}; known: {', '.join(OVERFLOWS)}")
+        if self.overflow == "AP_WRAP_SM" and not self.signed:  # the headers end the program
+            raise PrecisionError(f"{self}: ap_ufixed has no AP_WRAP_SM, it is for signed types; use AP_WRAP or AP_SAT")
 
     def __str__(self) -> str:
         modes = ""
@@ -170,24 +172,25 @@ class FixedType:
         Returns the exact values in float64. Raises PrecisionError for NaN and infinity, which no fixed-point
         assignment defines.
         """
-        code = self._round(x)
-        return np.ldexp(self._wrap(code).astype(np.float64), -self.fraction)
+        floor, code = self._round(x)
+        return np.ldexp(self._wrap(code, floor).astype(np.float64), -self.fraction)
 
     def code(self, x: Any) -> Array:
         """The int64 codes of values that are already of this type."""
         return np.ldexp(np.asarray(x, np.float64), self.fraction).astype(np.int64)
 
-    def _round(self, x: Any) -> Array:
-        """To a whole number of steps, before overflow acts."""
+    def _round(self, x: Any) -> tuple[Array, Array]:
+        """The whole number of steps below, and the one that ``x`` rounds to, both before overflow acts."""
         if isinstance(x, ScaledInt):
             values, shift = x.values, x.fraction - self.fraction
             if shift <= 0:  # Python integers, for the shift may leave 63 bits behind
-                return values.astype(object) << -shift
+                code = values.astype(object) << -shift
+                return code, code
             if shift > 62:  # all magnitudes are below half a step: only the sign matters
                 values, shift = np.sign(values), 2
             floor = values >> shift
             if self.rounding == "AP_TRN":
-                return floor
+                return floor, floor
             remainder = values - (floor << shift)
             above = np.sign(remainder - (1 << (shift - 1)))
             inexact = remainder != 0
@@ -198,12 +201,12 @@ class FixedType:
                 raise PrecisionError(f"{self}: cannot hold NaN or infinity; look for it in the weights or the data")
             floor = np.floor(scaled)
             if self.rounding == "AP_TRN":
-                return floor
+                return floor, floor
             remainder = scaled - floor
             above = np.sign(remainder - 0.5)
             inexact = remainder != 0
             negative = scaled < 0
-        return floor + self._rounds_up(floor, above, inexact, negative)
+        return floor, floor + self._rounds_up(floor, above, inexact, negative)
 
     def _rounds_up(self, floor: Array, above: Array, inexact: Array, negative: Array) -> Array:
         """Where the value goes up to ``floor + 1``; ``above`` is the sign of (remainder - 1/2)."""
@@ -222,13 +225,13 @@ class FixedType:
             case _:  # AP_RND_CONV: ties to even
                 return (above > 0) | (tie & (np.mod(floor, 2) == 1))
 
-    def _wrap(self, code: Array) -> Array:
-        """Bring whole numbers of steps into the range."""
+    def _wrap(self, code: Array, floor: Array) -> Array:
+        """Bring whole numbers of steps into the range; ``floor`` is what they were before rounding."""
         modulus = 2**self.width
         low = -(2 ** (self.width - 1)) if self.signed else 0
         high = low + modulus - 1
         outside = (code < low) | (code > high)
-        if self.overflow == "AP_SAT_SYM" and self.signed:
+        if self.overflow == "AP_SAT_SYM" and self.signed and self.width > 1:
             return np.clip(code, -high, high)  # the most negative code is not used, even if it was not exceeded
         if not outside.any():
             return code
@@ -237,11 +240,12 @@ class FixedType:
                 return np.where(outside, 0, code)
             case "AP_WRAP":
                 return _wrap_signed(code, modulus) if self.signed else np.mod(code, modulus)
-            case "AP_WRAP_SM" if self.signed:
+            case "AP_WRAP_SM":
                 wrapped = _wrap_signed(code, modulus)
-                beyond = np.mod(np.floor_divide(code, modulus), 2) == 1  # the lowest bit that is lost
+                # the lowest bit that is lost: the headers take it from the value before rounding
+                beyond = np.mod(np.floor_divide(floor, modulus), 2) == 1
                 return np.where(outside & (beyond != (wrapped < 0)), -1 - wrapped, wrapped)
-            case _:  # AP_SAT; and unsigned AP_SAT_SYM and AP_WRAP_SM, which the headers saturate
+            case _:  # AP_SAT; and AP_SAT_SYM of unsigned or 1-bit types, which the headers saturate alike
                 return np.clip(code, low, high)
 
 

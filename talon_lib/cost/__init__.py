@@ -1,0 +1,1 @@
+"""What a network costs on hardware: operations, memory, energy, cycles. All analytic, and labelled so."""

@@ -196,7 +196,10 @@ class FixedType:
             inexact = remainder != 0
             negative = values < 0
         else:
-            scaled = np.ldexp(np.asarray(x, np.float64), self.fraction)
+            values = np.asarray(x, np.float64)
+            scaled = np.ldexp(values, self.fraction)
+            if self.fraction < 0:  # what scaling takes to zero still has a sign to round by
+                scaled = np.where((scaled == 0) & (values != 0), np.copysign(0.25, values), scaled)
             if not np.isfinite(scaled).all():
                 raise PrecisionError(f"{self}: cannot hold NaN or infinity; look for it in the weights or the data")
             floor = np.floor(scaled)
@@ -314,8 +317,9 @@ def fit(values: Array, width: int, exactly: Array | None = None) -> FixedType:
     if top == 0.0:
         return FixedType(width, 1, True, "AP_RND", "AP_SAT")
     cover = math.frexp(top)[1] + 1  # 2**(cover-1) > top: nothing saturates
+    least = float(np.max(np.abs(kept), initial=0.0)) or top  # the scales down to the one that fits `exactly` alone
     best: tuple[bool, float, FixedType] | None = None
-    for integer in range(cover, cover - width - 8, -1):
+    for integer in range(cover, math.frexp(least)[1] + 1 - width - 8, -1):
         candidate = FixedType(width, integer, True, "AP_RND", "AP_SAT")
         error = float(np.square(values - candidate.cast(values)).sum())
         loses = bool((np.abs(kept - candidate.cast(kept)) > 0.25 * np.max(np.abs(kept), initial=0.0)).any())

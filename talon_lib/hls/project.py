@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.metadata
 import io
 import json
 import os
@@ -97,6 +98,18 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
     return Project(path, spec, lowered, reuse, config)
 
 
+def hls4ml_version() -> str:
+    """The version of hls4ml that is installed. Raises MissingToolError where it is not."""
+    try:
+        return importlib.metadata.version("hls4ml")
+    except importlib.metadata.PackageNotFoundError:
+        raise _missing() from None
+
+
+def _missing() -> MissingToolError:
+    return MissingToolError("hls4ml is not installed; run: pip install 'talon-dse[fpga]'")
+
+
 def _check_replaceable(path: Path) -> None:
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / "hls4ml_config.json").exists())):
         raise ConfigError(f"{path} exists and is no hls4ml project; choose another folder or remove it")
@@ -137,7 +150,7 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
         except ModuleNotFoundError as error:
             if error.name != "hls4ml":
                 raise
-            raise MissingToolError("hls4ml is not installed; run: pip install 'talon-dse[fpga]'") from None
+            raise _missing() from None
         register()
         config = _configuration(lowered, spec)
         settings = create_config(

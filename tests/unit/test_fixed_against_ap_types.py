@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from talon_lib.errors import PrecisionError
 from talon_lib.fixed import OVERFLOWS, ROUNDINGS, FixedType, ScaledInt
 
 CASTS_A_TYPE = 600
@@ -95,7 +96,7 @@ def _codes(target: FixedType, source: Source, rng: random.Random) -> list[int]:
 def _doubles(target: FixedType, rng: random.Random) -> list[float]:
     step = target.step
     corners = [target.min, target.max, 2 * target.min, 2 * target.max, target.step * 2.0**target.width]
-    values = [0.0, -0.0, step, -step, step / 2, -step / 2, 3 * step / 2, -3 * step / 2, 1e-30 * step, -1e-30 * step]
+    values = [0.0, -0.0, step, -step, step / 2, -step / 2, 3 * step / 2, -3 * step / 2, 5e-324, -5e-324]
     for corner in corners:
         for near in (corner, -corner):
             values += [near + offset * step for offset in (-1, -0.5, -0.25, 0, 0.25, 0.5, 1)]
@@ -143,6 +144,9 @@ CALLS
 """
 
 
+Drawn = tuple[FixedType, Source, np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Case:
     target: FixedType
@@ -154,7 +158,18 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+def drawn() -> list[Drawn]:
+    rng = random.Random(20240607)
+    made = []
+    for target in _targets(rng):
+        source = _source_for(target, rng)
+        codes = np.array(_codes(target, source, rng), np.int64)
+        made.append((target, source, codes, np.array(_doubles(target, rng))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def casts_program(drawn: list[Drawn], tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
     found = importlib.util.find_spec("hls4ml")
@@ -162,24 +177,22 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
         pytest.skip("hls4ml, which ships the ap_types headers, is not installed")
     headers = Path(found.submodule_search_locations[0]) / "templates" / "vivado" / "ap_types"
     folder = tmp_path_factory.mktemp("ap_types")
-    rng = random.Random(20240607)
-    drawn = []
-    for target in _targets(rng):
-        source = _source_for(target, rng)
-        codes = np.array(_codes(target, source, rng), np.int64)
-        drawn.append((target, source, codes, np.array(_doubles(target, rng))))
     calls = [
         f"    assigned<{source}, {_in_full(target)}>(in, out, {len(codes)});\n"
         f"    constructed<{_in_full(target)}>(in, out, {len(doubles)});\n"
         for target, source, codes, doubles in drawn
     ]
     (folder / "casts.cpp").write_text(_PROGRAM.replace("CALLS", "".join(calls)))
-    with (folder / "in.bin").open("wb") as file:
-        for _, _, codes, doubles in drawn:
-            file.write(codes.tobytes() + doubles.tobytes())
-    compile_ = ["g++", "-O0", "-w", "-std=c++17", f"-I{headers}", "casts.cpp", "-o", "casts"]
-    subprocess.run(compile_, cwd=folder, check=True, capture_output=True)
-    subprocess.run(["./casts", "in.bin", "out.bin"], cwd=folder, check=True)
+    command = ["g++", "-O0", "-w", "-std=c++17", f"-I{headers}", "casts.cpp", "-o", "casts"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "casts"
+
+
+@pytest.fixture(scope="module")
+def cases(drawn: list[Drawn], casts_program: Path) -> list[Case]:
+    folder = casts_program.parent
+    (folder / "in.bin").write_bytes(b"".join(codes.tobytes() + doubles.tobytes() for _, _, codes, doubles in drawn))
+    subprocess.run([casts_program, "in.bin", "out.bin"], cwd=folder, check=True)
     results = np.fromfile(folder / "out.bin")
     assert results.size == sum(codes.size + doubles.size for _, _, codes, doubles in drawn) >= 100_000
     made, at = [], 0
@@ -237,3 +250,10 @@ def test_cast_of_floats_equals_construction_from_double(cases):
         ours = case.target.cast(case.doubles)
         wrong += _differences(case, case.doubles, ours, case.constructed)
     assert not wrong, "\n".join(wrong)
+
+
+def test_headers_have_no_unsigned_wrap_sm_and_we_refuse_it(casts_program):
+    done = subprocess.run([casts_program], capture_output=True, text=True, check=False)
+    assert (done.returncode, "cannot support AP_WRAP_SM" in done.stderr) == (1, True)
+    with pytest.raises(PrecisionError, match="AP_WRAP_SM"):
+        FixedType(8, 4, signed=False, overflow="AP_WRAP_SM")

@@ -1,0 +1,16 @@
+if not config:
+
+    configfile: "configs/digits.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/plan.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/hardware.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    input:
+        RESULTS / "report.html",
+        RESULTS / "metrics.parquet",

@@ -1,0 +1,5 @@
+"""``python -m talon_lib`` is ``talon-dse``."""
+
+from talon_lib.cli import main
+
+main()

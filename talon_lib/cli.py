@@ -1,0 +1,343 @@
+"""The command line: one verb for each thing a rule of the workflow, or a person, does.
+
+Exit 0, or 2 with one line on stderr that says what to do. Imports are inside the verbs: a rule starts one for every job.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from talon_lib._version import __version__
+from talon_lib.errors import ConfigError, TalonError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _data_options(required: bool) -> Callable[[F], F]:
+    return _options(
+        click.option("--data", type=_FILE, required=required, help=".npz with x_test, y_test, x_train (or x, y)"),
+        click.option("--encoding", default="current", show_default=True, help="current (held) or frames (one a step)"),
+        click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference"),
+        click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"),
+        click.option("--samples", type=click.IntRange(1), help="take the first N samples; all by default"),
+        click.option("--calibration-samples", type=click.IntRange(1), help="samples that scales are found from; all by default"),
+    )
+
+
+_hardware_options = _options(
+    click.option("--reuse-factor", type=click.IntRange(1), default=1, show_default=True),
+    click.option("--part", default="zcu102", show_default=True, help="AMD part, or a board's name"),
+    click.option("--clock-period", type=float, default=5.0, show_default=True, help="ns"),
+    click.option("--strategy", default="Latency", show_default=True, help="Latency or Resource"),
+)
+
+_io_option = click.option("--io-type", default="io_parallel", show_default=True, help="io_parallel or io_stream")
+
+_output_options = _options(
+    click.option("--output", type=_FILE, help="write the result as JSON here instead of printing it"),
+    click.option("--record-failure", is_flag=True, help="with --output: write a failure there as well, and exit 0"),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="talon-dse")
+def cli() -> None:
+    """Choose bits, parallelism and device for a spiking neural network."""
+
+
+@cli.command()
+@click.argument("file", type=_FILE, required=False)
+@click.option("--primitives", is_flag=True, help="list the primitives there are")
+def info(file: Path | None, primitives: bool) -> None:
+    """Print what is in a network FILE."""
+    from talon_lib import ir
+    from talon_lib.cost.counts import count
+
+    if primitives:
+        click.echo("\n".join(ir.list_primitives()))
+    if file is None:
+        if not primitives:
+            raise ConfigError("give a file, or --primitives")
+        return
+    graph = ir.read(file)
+    counts = count(graph)
+    click.echo(f"{file}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
+    header = ("node", "kind", "from", "input", "output", "MACs/step", "neurons", "weight bytes (fp32)")
+    rows = [header]
+    for name in graph.order:
+        node, own = graph.nodes[name], counts.get(name)
+        rows.append(
+            (
+                name,
+                node.kind,
+                ", ".join(graph.predecessors(name)) or "-",
+                "x".join(map(str, graph.input_shapes[name])),
+                "x".join(map(str, graph.output_shapes[name])),
+                *((f"{own.macs_per_step:,}", f"{own.neurons:,}", f"{own.weight_bytes:,}") if own else ("-", "-", "-")),
+            )
+        )
+    _print_table(rows)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@cli.command()
+@click.argument("file", type=_FILE)
+@click.option("--backend", "name", default="cpu", show_default=True, help="cpu or fpga")
+def validate(file: Path, name: str) -> None:
+    """Say whether a backend can take the network in FILE."""
+    from talon_lib import backend, ir
+
+    graph = ir.read(file)
+    found = backend.get_backend(name).validate(graph)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}")
+    if not found.is_valid:
+        raise TalonError(f"{file}: backend '{name}' cannot take it: {'; '.join(found.warnings) or found.unsupported_nodes}")
+    click.echo(f"{file}: valid for backend '{name}'")
+
+
+@cli.command()
+@click.argument("graph", type=_FILE)
+@_data_options(required=True)
+@click.option("--readout", default="count", show_default=True, help="count, first_spike or membrane")
+@_output_options
+def simulate(graph: Path, readout: str, output: Path | None, record_failure: bool, **options: Any) -> None:
+    """Simulate the network in GRAPH on data, at one precision."""
+
+    def work() -> dict[str, Any]:
+        from talon_lib.simulate import READOUTS
+        from talon_lib.sweep import stages
+
+        if readout not in READOUTS:
+            raise ConfigError(f"unknown readout {readout!r}; there are: {', '.join(READOUTS)}")
+        precision = options.pop("precision")
+        return stages.simulate(stages.workload(graph, **options), precision, readout)  # type: ignore[arg-type]
+
+    _stage("simulate", work, output, record_failure)
+
+
+@cli.command()
+@click.argument("graph", type=_FILE)
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference")
+@click.option("--preset", default="neuromorphic_int8", show_default=True, help="energy preset")
+def profile(graph: Path, steps: int, preset: str) -> None:
+    """Print energy and memory of the network in GRAPH by TALON's accounting (fp32, zero input)."""
+    from talon_lib import backend, ir
+
+    cpu = backend.get_backend("cpu")
+    found = cpu.profile(ir.read(graph), n_steps=steps, energy_preset=preset)  # type: ignore[attr-defined]
+    click.echo(f"TALON's accounting, analytic, preset {found.energy_preset}, {steps} step(s), zero input")
+    rows = [
+        ("MAC operations", f"{found.mac_ops:,}"),
+        ("energy", f"{found.energy_estimate_uj:.4f} uJ"),
+        ("  MAC", f"{found.mac_energy_uj:.4f} uJ"),
+        ("  spikes", f"{found.spike_energy_uj:.4f} uJ"),
+        ("  SRAM", f"{found.sram_energy_uj:.4f} uJ"),
+        ("weight memory", f"{found.weight_memory_bytes:,} bytes"),
+        ("peak memory", f"{found.peak_memory_bytes:,} bytes"),
+    ]
+    rows += [(f"  {name}", f"{energy:.4f} uJ") for name, energy in found.per_layer_energy_uj.items()]
+    _print_table(rows)
+
+
+@cli.command()
+@click.argument("graph", type=_FILE)
+@_data_options(required=False)
+@_hardware_options
+@_io_option
+@click.option("--folder", type=_FOLDER, required=True, help="where the project goes; an earlier project there is replaced")
+@click.option("--project-name", default="snn", show_default=True, help="names the top function")
+@_output_options
+def project(
+    graph: Path,
+    reuse_factor: int,
+    part: str,
+    clock_period: float,
+    strategy: str,
+    io_type: str,
+    folder: Path,
+    project_name: str,
+    output: Path | None,
+    record_failure: bool,
+    **options: Any,
+) -> None:
+    """Write the hls4ml project of the network in GRAPH."""
+
+    def work() -> dict[str, Any]:
+        from talon_lib.sweep import stages
+
+        precision = options.pop("precision")
+        work = stages.workload(graph, **options)
+        return stages.project(
+            work, precision, folder, reuse_factor, part, clock_period, strategy, io_type, project_name
+        )
+
+    _stage("project", work, output, record_failure)
+
+
+@cli.command()
+@click.argument("graph", type=_FILE)
+@_data_options(required=True)
+@_io_option
+@click.option("--timeout", type=float, default=1800.0, show_default=True, help="seconds")
+@click.option("--workdir", type=_FOLDER, help="keep the project and the program here")
+@_output_options
+def csim(
+    graph: Path,
+    io_type: str,
+    timeout: float,
+    workdir: Path | None,
+    output: Path | None,
+    record_failure: bool,
+    **options: Any,
+) -> None:
+    """Compare the hardware's C simulation with ours, spike by spike and membrane by membrane."""
+
+    def work() -> dict[str, Any]:
+        from talon_lib.sweep import stages
+
+        precision = options.pop("precision")
+        return stages.csim(stages.workload(graph, **options), precision, io_type, timeout, workdir)
+
+    result = _stage("csim", work, output, record_failure)
+    if output is None and not result["equal"]:
+        raise TalonError(f"C simulation differs from simulation at {result['difference']}")
+
+
+def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, record_failure: bool) -> dict[str, Any]:
+    """Run a stage; print its result, or write it (and where asked its failure) in the envelope."""
+    if record_failure and output is None:
+        raise ConfigError("--record-failure needs --output")
+    from talon_lib.sweep import stages
+
+    try:
+        result = work()
+    except Exception as error:
+        if not record_failure or output is None:
+            raise
+        if not isinstance(error, TalonError):
+            traceback.print_exc()  # for the log
+        click.echo(f"{name}: {error}", err=True)
+        stages.write_json(output, stages.failure(name, error))
+        return {}
+    if output is None:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        stages.write_json(output, stages.envelope(name, result))
+    return result
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--output", type=_FILE, help="write the plan and what made it (sweep.json) here")
+@click.option("--key", "expected", help="the plan's hash; refuse if files changed since it was made")
+def plan(config: Path, output: Path | None, expected: str | None) -> None:
+    """Resolve a sweep CONFIG (- for standard input) into points and jobs, without running any."""
+    from talon_lib.sweep import points, spec, stages
+    from talon_lib.sweep.provenance import provenance
+
+    made = points.plan(spec.load(config))
+    if expected is not None and made.id != expected:
+        raise ConfigError(f"{config}: a network or data file changed while the sweep was starting; run it again")
+    if output is not None:
+        stages.write_json(output, {**made.as_dict(), "provenance": provenance(sys.argv)})
+        return
+    click.echo(f"sweep '{made.spec.name}': {len(made.points)} points")
+    for stage, jobs in made.jobs.items():
+        click.echo(f"  {stage}: {len(jobs)} jobs")
+
+
+@cli.command()
+@click.argument("sweep_json", type=_FILE)
+@click.option("--output", type=_FILE, required=True, help="metrics.parquet")
+def collect(sweep_json: Path, output: Path) -> None:
+    """Join the job results beside SWEEP_JSON into one Parquet table."""
+    from talon_lib.sweep import collect as collecting
+
+    table = collecting.collect(collecting.read_plan(sweep_json), sweep_json.parent)
+    collecting.write(table, output)
+    click.echo(collecting.summary(table))
+
+
+@cli.command()
+@click.argument("metrics", type=_FILE)
+@click.option("--sweep-json", type=_FILE, help="the sweep's plan; beside METRICS by default")
+@click.option("--output", type=_FILE, required=True, help="report.html")
+def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
+    """Draw the report of a Parquet table METRICS as one HTML file."""
+    from talon_lib.report.html import write_report
+    from talon_lib.sweep.collect import read_plan, read_table
+
+    write_report(read_table(metrics), read_plan(sweep_json or metrics.with_name("sweep.json")), output)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("config", type=_FILE)
+@click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
+@click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="parent folder of the results")
+@click.option("--dry-run", "-n", is_flag=True, help="say what would run, and run nothing")
+@click.option("--retry-failed", is_flag=True, help="run jobs again whose result is a failure")
+@click.argument("snakemake_options", nargs=-1, type=click.UNPROCESSED)
+def sweep(
+    config: Path,
+    cores: int | None,
+    results: Path,
+    dry_run: bool,
+    retry_failed: bool,
+    snakemake_options: tuple[str, ...],
+) -> None:
+    """Run the sweep CONFIG with Snakemake: what is missing, and no more.
+
+    Further options, after --, go to Snakemake.
+    """
+    from talon_lib.sweep.launch import launch
+
+    for line in launch(config, cores, results, dry_run, retry_failed, snakemake_options):
+        click.echo(line)
+
+
+def main() -> None:
+    """Entry point: TalonError becomes one line and exit 2."""
+    try:
+        cli.main(prog_name="talon-dse", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        _fail("interrupted")
+    except TalonError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"talon-dse: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,123 @@
+"""Start Snakemake on a sweep, one at a time in each results folder, and end with a table whatever happened."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from talon_lib.errors import ConfigError, ToolError
+from talon_lib.sweep import collect, points, spec
+
+SNAKEFILE = Path("Snakefile")
+
+
+def launch(
+    config: Path, cores: int | None, results: Path, dry_run: bool, retry_failed: bool, options: Sequence[str]
+) -> Iterator[str]:
+    """Run the sweep in ``config``; yields lines for the user, the last of them where the report is.
+
+    Raises ConfigError before anything runs for what cannot be right, ToolError where Snakemake failed and no table
+    could be made.
+    """
+    if not SNAKEFILE.is_file():
+        raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
+    plan = points.plan(spec.load(config))
+    folder = results / plan.spec.name
+    with _lock(folder):
+        if retry_failed and not dry_run:
+            _forget_failures(folder, plan)
+        status = subprocess.run(_command(config, cores, results, dry_run, options), check=False).returncode
+        if dry_run:
+            if status:
+                raise ToolError(f"Snakemake failed with exit {status}; its output above says why")
+            return
+        if status != 0:
+            yield from _salvage(folder, status)
+            return
+    table = collect.read_table(folder / "metrics.parquet")
+    yield collect.summary(table)
+    yield from _failures(table)
+    yield f"table:  {folder / 'metrics.parquet'}"
+    yield f"report: {folder / 'report.html'}"
+
+
+def _command(config: Path, cores: int | None, results: Path, dry_run: bool, options: Sequence[str]) -> list[str]:
+    command = [
+        *(sys.executable, "-m", "snakemake"),
+        *("--snakefile", str(SNAKEFILE)),
+        *("--configfile", str(config)),
+        *("--config", f"results_folder={results}", f"config_file={config}"),
+        *("--cores", str(cores) if cores else "all"),
+    ]
+    if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
+        command += ["--logger", "rich"]
+    if dry_run:
+        command.append("--dry-run")
+    return [*command, *options]
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for one run. The lock dies with the process, so that a killed run leaves none behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another run of this sweep is writing to {folder}; wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _forget_failures(folder: Path, plan: points.Plan) -> None:
+    """Remove the results of jobs that failed, so that they run again."""
+    for stage, jobs in plan.jobs.items():
+        for key in jobs:
+            path = points.result_path(folder, stage, key)
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                if json.loads(path.read_text())["status"] != "ok":
+                    path.unlink()
+
+
+def _salvage(folder: Path, status: int) -> Iterator[str]:
+    """Snakemake failed (a job was killed, say): collect what there is, with rows for what is not."""
+    try:
+        plan = collect.read_plan(folder / "sweep.json")
+    except Exception:
+        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; its output above says why") from None
+    table = collect.collect(plan, folder)
+    collect.write(table, folder / "metrics.parquet")
+    from talon_lib.sweep.collect import summary
+
+    yield summary(table)
+    yield from _failures(table)
+    raise ToolError(
+        f"Snakemake failed with exit {status}: {folder / 'metrics.parquet'} holds what there is; run the sweep again "
+        "for the rest"
+    )
+
+
+def _failures(table: object) -> Iterator[str]:
+    """The reasons of failed points, each once with its count."""
+    import pyarrow as pa
+
+    assert isinstance(table, pa.Table)
+    reasons: dict[str, int] = {}
+    for row in table.select(["status", "network", "precision", "reason"]).to_pylist():
+        if row["status"] != "ok":
+            line = f"{row['status']}: {row['network']} {row['precision']}: {row['reason']}"
+            reasons[line] = reasons.get(line, 0) + 1
+    for line, count in reasons.items():
+        yield f"  {line} ({count} points)"

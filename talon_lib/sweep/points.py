@@ -1,0 +1,225 @@
+"""From a configuration to points, and from points to the jobs that they share.
+
+A stage's key is a hash of only what the stage depends on, the version of the stage included: contents of files,
+not names. Equal keys are one job, whatever the number of points that need it, and a job whose result is there is
+not run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from talon_lib import data as datasets
+from talon_lib import formats
+from talon_lib.hls.boards import resolve_part
+from talon_lib.precision import Precision
+from talon_lib.sweep.spec import Network, SweepSpec
+
+STAGE_VERSIONS = {"simulate": 1, "project": 1, "csim": 1, "estimate": 1, "energy": 1}
+"""Raise a stage's number when its results change: its jobs run again."""
+
+
+def digest(*parts: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 over the parts in canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a stage: its key, and the arguments of the ``talon-dse`` verb of the stage's name."""
+
+    stage: str
+    key: str
+    arguments: tuple[str, ...]
+    graph: str
+    data: str
+
+    @property
+    def command(self) -> str:
+        """The arguments, quoted for a shell."""
+        return shlex.join(self.arguments)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One design: a value on every axis, and the keys of the jobs it needs (None where it needs none)."""
+
+    id: str
+    network: str
+    timesteps: int
+    precision: str
+    reuse_factor: int
+    part: str
+    clock_period_ns: float
+    strategy: str
+    io_type: str
+    energy_preset: str
+    simulate: str
+    project: str | None
+    csim: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All points of a sweep in the order of the configuration, and the jobs behind them by stage and key."""
+
+    spec: SweepSpec
+    points: tuple[Point, ...]
+    jobs: Mapping[str, Mapping[str, Job]]
+    graphs: Mapping[str, str]
+    data: Mapping[str, str]
+
+    @cached_property
+    def id(self) -> str:
+        """A hash of the whole plan: equal for equal configurations on equal files."""
+        return digest(self.spec.model_dump(mode="json"), [point.id for point in self.points])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for sweep.json."""
+        return {
+            "id": self.id,
+            "name": self.spec.name,
+            "configuration": self.spec.model_dump(mode="json"),
+            "stage_versions": STAGE_VERSIONS,
+            "fingerprints": {"graphs": dict(self.graphs), "data": dict(self.data)},
+            "jobs": {
+                stage: {key: ["talon-dse", stage, *job.arguments] for key, job in jobs.items()}
+                for stage, jobs in self.jobs.items()
+            },
+            "points": [vars(point) for point in self.points],
+        }
+
+
+def plan(spec: SweepSpec) -> Plan:
+    """Resolve a configuration. Reads every network and dataset once; raises TalonError for what cannot be right."""
+    points: list[Point] = []
+    jobs: dict[str, dict[str, Job]] = {"simulate": {}, "project": {}, "csim": {}}
+    graphs, data = {}, {}
+    precisions = [Precision.parse(value) for value in spec.precisions]
+    for network in spec.networks:
+        graph = formats.read(network.graph)
+        dataset = datasets.load(network.data)
+        for steps in network.timesteps:  # what does not fit is said now, not by the first job
+            for shape in (node.shape for node in graph.inputs.values()):
+                datasets.encode(dataset.x[:1], network.encoding, shape, steps)
+        graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
+        for steps, precision in itertools.product(network.timesteps, precisions):
+            stem = _Stem(spec, network, graph.fingerprint, dataset.fingerprint, steps, precision)
+            simulate = stem.simulate()
+            jobs["simulate"][simulate.key] = simulate
+            for design in _designs(spec):
+                project = stem.project(*design) if spec.stages.project and precision.is_fixed else None
+                csim = stem.csim(design[-1]) if spec.stages.csim and precision.is_fixed else None
+                for job in (project, csim):
+                    if job is not None:
+                        jobs[job.stage][job.key] = job
+                for preset in spec.energy_presets:
+                    points.append(_point(stem, design, preset, simulate, project, csim))
+    return Plan(spec, tuple(points), jobs, graphs, data)
+
+
+Design = tuple[int, str, float, str, str]  # reuse factor, part, clock period, strategy, io type
+
+
+def _designs(spec: SweepSpec) -> Iterator[Design]:
+    hardware = spec.hardware
+    return itertools.product(
+        spec.reuse_factors, hardware.part, hardware.clock_period_ns, hardware.strategy, hardware.io_type
+    )
+
+
+def _point(
+    stem: _Stem, design: Design, preset: str, simulate: Job, project: Job | None, csim: Job | None
+) -> Point:
+    reuse, part, clock, strategy, io_type = design
+    return Point(
+        id=digest("point", STAGE_VERSIONS, simulate.key, design, preset),
+        network=stem.network.name,
+        timesteps=stem.steps,
+        precision=stem.precision.name,
+        reuse_factor=reuse,
+        part=part,
+        clock_period_ns=clock,
+        strategy=strategy,
+        io_type=io_type,
+        energy_preset=preset,
+        simulate=simulate.key,
+        project=project.key if project else None,
+        csim=csim.key if csim else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Stem:
+    """What the jobs of one network, number of steps and precision have in common."""
+
+    spec: SweepSpec
+    network: Network
+    graph: str
+    data: str
+    steps: int
+    precision: Precision
+
+    def simulate(self) -> Job:
+        samples = self.spec.samples
+        identity = [self._types(), self.network.readout, samples.simulate]
+        arguments = [*self._data_arguments(samples.simulate), f"--readout={self.network.readout}"]
+        return self._job("simulate", identity, arguments)
+
+    def csim(self, io_type: str) -> Job:
+        samples = self.spec.samples.csim
+        identity = [self._types(), io_type, samples]
+        arguments = [*self._data_arguments(samples), f"--io-type={io_type}"]
+        arguments.append(f"--timeout={self.spec.stages.csim_timeout_s:g}")  # a limit, no part of the result's identity
+        return self._job("csim", identity, arguments)
+
+    def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str) -> Job:
+        identity = [self._types(), reuse, resolve_part(part), clock, strategy, io_type]
+        arguments = [
+            *self._data_arguments(None),
+            f"--reuse-factor={reuse}",
+            f"--part={part}",
+            f"--clock-period={clock:g}",
+            f"--strategy={strategy}",
+            f"--io-type={io_type}",
+        ]
+        return self._job("project", identity, arguments)
+
+    def _types(self) -> list[Any]:
+        """What the number types of the network depend on."""
+        calibration: list[Any] = []
+        if self.precision.needs_calibration:
+            calibration = [self.data, self.network.encoding, self.steps, self.spec.samples.calibration]
+        return [self.graph, self.precision.describe(), calibration]
+
+    def _data_arguments(self, samples: int | None) -> list[str]:
+        spec = self.spec.samples
+        arguments = [
+            f"--data={self.network.data}",
+            f"--encoding={self.network.encoding}",
+            f"--steps={self.steps}",
+            f"--precision={self.precision.argument()}",
+        ]
+        arguments += [f"--samples={samples}"] if samples is not None else []
+        arguments += [f"--calibration-samples={spec.calibration}"] if spec.calibration is not None else []
+        return arguments
+
+    def _job(self, stage: str, identity: list[Any], arguments: list[str]) -> Job:
+        run = [self.data, self.network.encoding, self.steps] if stage != "project" else []
+        key = digest(stage, STAGE_VERSIONS[stage], identity, run)
+        graph = str(self.network.graph)
+        return Job(stage, key, (graph, *arguments), graph, str(self.network.data))
+
+
+def result_path(results: Path, stage: str, key: str) -> Path:
+    """Where a job's result is."""
+    return results / stage / f"{key}.json"

@@ -1,0 +1,217 @@
+"""The configuration of a sweep, as a strict model. ``workflow/schemas/sweep.schema.json`` is written from it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from talon_lib.cost.energy import presets
+from talon_lib.data import Encoding
+from talon_lib.errors import ConfigError, PrecisionError
+from talon_lib.hls.boards import BOARDS, resolve_part
+from talon_lib.precision import Precision
+from talon_lib.simulate import Readout
+
+Positive = Annotated[int, Field(ge=1, strict=True)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, and values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    seen: list[Any] = []
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value!r} is listed twice")
+        seen.append(value)
+    return values
+
+
+def axis(item: Any, description: str, default: list[Any] | None = None) -> Any:
+    """A field that holds the values of one axis: not empty, none twice; a single value stands for a list of it."""
+    given: dict[str, Any] = {"default": default} if default is not None else {}
+    return Field(description=description, min_length=1, **given)
+
+
+class Network(Strict):
+    """One trained network, the data it is judged on, and how the data enters."""
+
+    name: str = Field(description="what tables and plots call it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    graph: Path = Field(description="file of the network (.nir), relative to the working directory")
+    data: Path = Field(description=".npz with x_test, y_test and x_train (or x and y), relative to the working directory")
+    encoding: Encoding = Field(default="current", description="how samples become the input of each step")
+    timesteps: list[Positive] = axis(int, "axis: steps of one inference")
+    readout: Readout = Field(default="count", description="what of the output decides the class")
+
+    @field_validator("timesteps", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    _check_distinct = field_validator("timesteps")(_distinct)
+
+    @field_validator("graph", "data")
+    @classmethod
+    def _exists(cls, path: Path) -> Path:
+        if not path.is_file():
+            raise ValueError(f"there is no file '{path}' (paths are relative to the working directory)")
+        return path
+
+
+class Hardware(Strict):
+    """The axes of the hls4ml project beside precision and reuse."""
+
+    part: list[str] = axis(str, f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
+    clock_period_ns: list[Annotated[float, Field(gt=0)]] = axis(float, "axis: target period of the clock", [5.0])
+    strategy: list[Literal["Latency", "Resource"]] = axis(str, "axis: strategy of hls4ml", ["Latency"])
+    io_type: list[Literal["io_parallel", "io_stream"]] = axis(str, "axis: io type of hls4ml", ["io_parallel"])
+
+    @field_validator("part", "clock_period_ns", "strategy", "io_type", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    _check_distinct = field_validator("part", "clock_period_ns", "strategy", "io_type")(_distinct)
+
+    @field_validator("part")
+    @classmethod
+    def _known(cls, parts: list[str]) -> list[str]:
+        for part in parts:
+            try:
+                resolve_part(part)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return parts
+
+
+class Samples(Strict):
+    """How many samples each stage takes, from the start of its set; null takes all."""
+
+    calibration: Positive | None = Field(default=128, description="training samples from which scales are found")
+    simulate: Positive | None = Field(default=None, description="test samples on which accuracy is measured")
+    csim: Positive | None = Field(default=50, description="test samples that C simulation repeats")
+
+
+class Stages(Strict):
+    """Which of the costly stages to run; simulation always runs."""
+
+    project: bool = Field(default=True, description="write an hls4ml project for every design")
+    csim: bool = Field(default=True, description="confirm every precision by C simulation (g++)")
+    csim_timeout_s: float = Field(default=1800.0, gt=0, description="seconds after which a C simulation is given up")
+
+
+class SweepSpec(Strict):
+    """A sweep: the product of its axes, and what to do at every point."""
+
+    name: str = Field(description="names the folder results/<name>", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    networks: list[Network] = Field(description="axis: trained networks with their data", min_length=1)
+    precisions: list[str | dict[str, Any]] = axis(
+        str, "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or mappings {name, weight, result, …}"
+    )
+    reuse_factors: list[Positive] = axis(int, "axis: reuse factors of hls4ml", [1])
+    energy_presets: list[str] = axis(str, "axis: energy costs per operation", ["neuromorphic_int8"])
+    hardware: Hardware = Field(default_factory=Hardware, description="the other axes of a project")
+    samples: Samples = Field(default_factory=Samples, description="how many samples each stage takes")
+    stages: Stages = Field(default_factory=Stages, description="which costly stages run")
+
+    @field_validator("precisions", "reuse_factors", "energy_presets", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    _check_distinct = field_validator("reuse_factors", "energy_presets", "precisions")(_distinct)
+
+    @field_validator("precisions")
+    @classmethod
+    def _legal(cls, values: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
+        parsed = []
+        for value in values:
+            try:
+                parsed.append(Precision.parse(value))
+            except PrecisionError as error:
+                raise ValueError(str(error)) from None
+        _distinct([precision.name for precision in parsed])
+        return values
+
+    @field_validator("energy_presets")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in presets():
+                raise ValueError(f"unknown energy preset {name!r}; there are: {', '.join(presets())}")
+        return names
+
+    @model_validator(mode="after")
+    def _names_differ(self, info: ValidationInfo) -> SweepSpec:
+        _distinct([network.name for network in self.networks])
+        return self
+
+
+def parse(values: Mapping[str, Any], source: str = "configuration") -> SweepSpec:
+    """Check a configuration. Raises ConfigError: one line with the key and what is allowed there."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: must be a mapping with the keys {', '.join(SweepSpec.model_fields)}")
+    try:
+        return SweepSpec.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_one_line(error)}") from None
+
+
+def load(path: str | Path) -> SweepSpec:
+    """Read a configuration from a YAML file, or from standard input for ``-``. Raises ConfigError."""
+    path = Path(path)
+    try:
+        values = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    return parse(values, str(path))
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first thing that is wrong; pydantic's own message where ours is not better."""
+    first = error.errors()[0]
+    location = [part for part in first["loc"] if part not in ("str", "dict[str,any]")]
+    key = ".".join(str(part) for part in location)
+    match first["type"]:
+        case "extra_forbidden":
+            allowed = _allowed(location[:-1])
+            message = f"unknown key; allowed here: {', '.join(allowed)}"
+        case "missing":
+            message = "this key is missing"
+        case "too_short":
+            message = "the list is empty; give at least one value"
+        case _:
+            message = f"{first['msg'].removeprefix('Value error, ')}"
+            if first["type"] != "value_error":
+                message += f", not {first['input']!r}"
+    more = len({tuple(str(p) for p in e["loc"]) for e in error.errors()}) - 1
+    return f"{key + ': ' if key else ''}{message}" + (f" (and {more} more)" if more > 0 and first["type"] != "value_error" else "")
+
+
+def _allowed(location: list[Any]) -> list[str]:
+    model: Any = SweepSpec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        arguments = getattr(annotation, "__args__", ())
+        model = next((a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def json_schema() -> str:
+    """The JSON schema of a configuration, as committed in workflow/schemas."""
+    schema = SweepSpec.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2) + "\n"

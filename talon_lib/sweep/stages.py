@@ -1,0 +1,186 @@
+"""What the jobs do, one function a stage: from arguments to a result that is plain data.
+
+A result file is an envelope: ``{"stage", "version", "status", "reason", "result"}``. Status is ``ok``, ``failed``,
+``timeout`` or ``unsupported``; with anything but ``ok`` the reason is one line and there is no result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from talon_lib import data as datasets
+from talon_lib import formats
+from talon_lib.cost.counts import count
+from talon_lib.errors import ConfigError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.fixed import Array
+from talon_lib.ir.graph import Graph
+from talon_lib.ir.node import Bound
+from talon_lib.precision import Precision, describe_types
+from talon_lib.simulate import Readout, bind_graph, run
+from talon_lib.sweep.points import STAGE_VERSIONS
+
+Status = Literal["ok", "failed", "timeout", "unsupported"]
+
+BATCH = 512
+"""Samples that are simulated at once: bounds the memory, changes no result."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network with data, encoded for a number of steps, and calibration samples."""
+
+    graph: Graph
+    dataset: datasets.Dataset
+    encoding: datasets.Encoding
+    steps: int
+    calibration_samples: int | None
+
+    def inputs(self, x: Array) -> dict[str, Array]:
+        """The run's inputs for samples ``x``."""
+        if len(self.graph.inputs) != 1:
+            raise ConfigError(f"a data file feeds one input, but the graph has {', '.join(self.graph.inputs)}")
+        ((name, node),) = self.graph.inputs.items()
+        return {name: datasets.encode(x, self.encoding, node.shape, self.steps)}
+
+    def bind(self, precision: str | Precision) -> dict[str, Bound]:
+        """Types for every node, with scales from the calibration samples."""
+        calibration = self.inputs(self.dataset.calibration[: self.calibration_samples])
+        return bind_graph(self.graph, precision, calibration, self.steps)
+
+
+def workload(
+    graph: Path,
+    data: Path,
+    encoding: datasets.Encoding,
+    steps: int,
+    samples: int | None,
+    calibration_samples: int | None,
+) -> Workload:
+    """Read what a stage works on."""
+    return Workload(formats.read(graph), datasets.load(data).take(samples), encoding, steps, calibration_samples)
+
+
+def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]:
+    """Accuracy after every step, agreement with fp32, activity per node, and memory, at one precision."""
+    output = single_output(work.graph)
+    bound = work.bind(precision)
+    reference = work.bind("fp32")
+    x, y = work.dataset.x, work.dataset.y
+    correct = np.zeros(work.steps, np.int64)
+    agreeing = 0
+    spikes: dict[str, int] = {}
+    macs: dict[str, int] = {}
+    acs: dict[str, int] = {}
+    for start in range(0, len(x), BATCH):
+        inputs = work.inputs(x[start : start + BATCH])
+        simulation = run(work.graph, bound, inputs, work.steps)
+        predictions = simulation.predictions(output, readout)
+        if y is not None:
+            correct += (predictions == y[start : start + BATCH]).sum(axis=1)
+        float_predictions = run(work.graph, reference, inputs, work.steps).predictions(output, readout)
+        agreeing += int((predictions[-1] == float_predictions[-1]).sum())
+        for name, own in simulation.activity.items():
+            spikes[name] = spikes.get(name, 0) + own.spikes
+            macs[name] = macs.get(name, 0) + own.effective_macs
+            acs[name] = acs.get(name, 0) + own.effective_acs
+    counts = count(work.graph, bound)
+    by_step = [] if y is None else [int(n) / len(x) for n in correct]
+    return {
+        "samples": len(x),
+        "accuracy": by_step[-1] if by_step else None,
+        "accuracy_by_step": by_step,
+        "agreement_fp32": agreeing / len(x),
+        "nodes": {
+            name: {
+                "spikes_per_sample": spikes[name] / len(x),
+                "effective_macs": macs[name] / len(x),
+                "effective_acs": acs[name] / len(x),
+                "dense_macs": own.macs_per_step * work.steps,
+                "macs_per_step": own.macs_per_step,
+                "weights": own.weights,
+                "neurons": own.neurons,
+                "weight_bits": own.weight_bits,
+                "state_bits": own.state_bits,
+            }
+            for name, own in counts.items()
+        },
+        "types": describe_types(bound),
+    }
+
+
+def single_output(graph: Graph) -> str:
+    """The one Output. Raises ConfigError where there are several: a class needs one."""
+    if len(graph.outputs) != 1:
+        raise ConfigError(f"a sweep needs a graph with one output, but this has {', '.join(graph.outputs)}")
+    return next(iter(graph.outputs))
+
+
+def csim(work: Workload, precision: str, io_type: str, timeout: float, workdir: Path | None = None) -> dict[str, Any]:
+    """Whether the C simulation of the hardware equals ours, and where not."""
+    from talon_lib.hls import csim as judge  # jinja2 and g++: not needed by the other stages
+
+    bound = work.bind(precision)
+    found = judge.csim(work.graph, bound, work.inputs(work.dataset.x), work.steps, io_type, timeout, workdir)
+    return {
+        "equal": found.equal,
+        "difference": None if found.difference is None else str(found.difference),
+        "samples": found.samples,
+        "steps": found.steps,
+        "values": found.values,
+        "compiler": found.compiler,
+    }
+
+
+def project(
+    work: Workload,
+    precision: str,
+    folder: Path,
+    reuse_factor: int,
+    part: str,
+    clock_period_ns: float,
+    strategy: str,
+    io_type: str,
+    project_name: str = "snn",
+) -> dict[str, Any]:
+    """Write the hls4ml project; the effective reuse factors are hls4ml's own."""
+    from talon_lib.hls.project import ProjectSpec, build_project, hls4ml_version
+
+    spec = ProjectSpec(project_name, part, clock_period_ns, io_type, reuse_factor, strategy)
+    made = build_project(work.graph, work.bind(precision), spec, folder)
+    return {"effective_reuse": dict(made.effective_reuse), "folder": folder.name, "hls4ml": hls4ml_version()}
+
+
+def envelope(stage: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The envelope of a stage that ended well."""
+    return {"stage": stage, "version": STAGE_VERSIONS[stage], "status": "ok", "reason": None, "result": result}
+
+
+def failure(stage: str, error: BaseException) -> dict[str, Any]:
+    """The envelope of a stage that did not."""
+    status: Status = "failed"
+    if isinstance(error, ToolTimeout):
+        status = "timeout"
+    elif isinstance(error, UnsupportedError):
+        status = "unsupported"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, TalonError):
+        reason = f"internal error, see the log: {type(error).__name__}: {reason}"
+    return {"stage": stage, "version": STAGE_VERSIONS[stage], "status": status, "reason": reason, "result": None}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

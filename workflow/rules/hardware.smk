@@ -1,0 +1,31 @@
+rule project:
+    """The hls4ml project of one design."""
+    input:
+        files("project"),
+    output:
+        RESULTS / "project" / "{key}.json",
+    log:
+        RESULTS / "logs" / "project" / "{key}.log",
+    benchmark:
+        RESULTS / "benchmarks" / "project" / "{key}.tsv"
+    params:
+        arguments=job("project"),
+        folder=lambda wildcards: RESULTS / "project" / wildcards.key,
+    shell:
+        "talon-dse project {params.arguments} --folder {params.folder} --record-failure --output {output} > {log} 2>&1"
+
+
+rule csim:
+    """C simulation of one network at one precision against ours; serves all reuse factors."""
+    input:
+        files("csim"),
+    output:
+        RESULTS / "csim" / "{key}.json",
+    log:
+        RESULTS / "logs" / "csim" / "{key}.log",
+    benchmark:
+        RESULTS / "benchmarks" / "csim" / "{key}.tsv"
+    params:
+        arguments=job("csim"),
+    shell:
+        "talon-dse csim {params.arguments} --record-failure --output {output} > {log} 2>&1"

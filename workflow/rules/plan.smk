@@ -1,0 +1,14 @@
+import json
+
+
+rule plan:
+    """Write the resolved configuration, all points and jobs, versions and fingerprints."""
+    output:
+        RESULTS / "sweep.json",
+    log:
+        RESULTS / "logs" / "plan.log",
+    params:
+        plan=PLAN.id,
+        configuration=json.dumps(PLAN.spec.model_dump(mode="json")),
+    shell:
+        "printf '%s' {params.configuration:q} | talon-dse plan - --key {params.plan} --output {output} > {log} 2>&1"

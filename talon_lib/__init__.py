@@ -8,4 +8,3 @@ from talon_lib._version import __version__
 from talon_lib.errors import TalonError
 
 __all__ = ["TalonError", "__version__", "backend", "ir"]
-

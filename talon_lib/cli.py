@@ -1,6 +1,7 @@
 """The command line: one verb for each thing a rule of the workflow, or a person, does.
 
-Exit 0, or 2 with one line on stderr that says what to do. Imports are inside the verbs: a rule starts one for every job.
+Exit 0, or 2 with one line on stderr that says what to do. Imports are inside the verbs, for a rule starts a process
+for every job.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,10 +39,16 @@ def _data_options(required: bool) -> Callable[[F], F]:
     return _options(
         click.option("--data", type=_FILE, required=required, help=".npz with x_test, y_test, x_train (or x, y)"),
         click.option("--encoding", default="current", show_default=True, help="current (held) or frames (one a step)"),
-        click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference"),
-        click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"),
+        click.option(
+            "--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference"
+        ),
+        click.option(
+            "--precision", default="fp32", show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"
+        ),
         click.option("--samples", type=click.IntRange(1), help="take the first N samples; all by default"),
-        click.option("--calibration-samples", type=click.IntRange(1), help="samples that scales are found from; all by default"),
+        click.option(
+            "--calibration-samples", type=click.IntRange(1), help="samples that scales are found from; all by default"
+        ),
     )
 
 
@@ -100,7 +107,7 @@ def info(file: Path | None, primitives: bool) -> None:
     _print_table(rows)
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -118,7 +125,9 @@ def validate(file: Path, name: str) -> None:
     for warning in found.warnings:
         click.echo(f"warning: {warning}")
     if not found.is_valid:
-        raise TalonError(f"{file}: backend '{name}' cannot take it: {'; '.join(found.warnings) or found.unsupported_nodes}")
+        raise TalonError(
+            f"{file}: backend '{name}' cannot take it: {'; '.join(found.warnings) or found.unsupported_nodes}"
+        )
     click.echo(f"{file}: valid for backend '{name}'")
 
 
@@ -137,7 +146,7 @@ def simulate(graph: Path, readout: str, output: Path | None, record_failure: boo
         if readout not in READOUTS:
             raise ConfigError(f"unknown readout {readout!r}; there are: {', '.join(READOUTS)}")
         precision = options.pop("precision")
-        return stages.simulate(stages.workload(graph, **options), precision, readout)  # type: ignore[arg-type]
+        return stages.simulate(stages.workload(graph, **options), precision, readout)
 
     _stage("simulate", work, output, record_failure)
 
@@ -171,7 +180,9 @@ def profile(graph: Path, steps: int, preset: str) -> None:
 @_data_options(required=False)
 @_hardware_options
 @_io_option
-@click.option("--folder", type=_FOLDER, required=True, help="where the project goes; an earlier project there is replaced")
+@click.option(
+    "--folder", type=_FOLDER, required=True, help="where the project goes; an earlier project there is replaced"
+)
 @click.option("--project-name", default="snn", show_default=True, help="names the top function")
 @_output_options
 def project(
@@ -300,7 +311,9 @@ def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("config", type=_FILE)
 @click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
-@click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="parent folder of the results")
+@click.option(
+    "--results", type=_FOLDER, default=Path("results"), show_default=True, help="parent folder of the results"
+)
 @click.option("--dry-run", "-n", is_flag=True, help="say what would run, and run nothing")
 @click.option("--retry-failed", is_flag=True, help="run jobs again whose result is a failure")
 @click.argument("snakemake_options", nargs=-1, type=click.UNPROCESSED)

@@ -81,11 +81,15 @@ def encode(x: Array, encoding: Encoding, shape: tuple[int, ...], steps: int) -> 
     """
     if encoding == "current":
         if int(np.prod(x.shape[1:])) != int(np.prod(shape)):
-            raise ConfigError(f"data of shape {x.shape[1:]} a sample does not fit the input {shape} (encoding 'current')")
+            raise ConfigError(
+                f"data of shape {x.shape[1:]} a sample does not fit the input {shape} (encoding 'current')"
+            )
         return x.reshape(len(x), *shape)
     if encoding == "frames":
         if x.ndim < 2 or int(np.prod(x.shape[2:])) != int(np.prod(shape)):
-            raise ConfigError(f"data of shape {x.shape[1:]} a sample is no frames of the input {shape} (encoding 'frames')")
+            raise ConfigError(
+                f"data of shape {x.shape[1:]} a sample is no frames of the input {shape} (encoding 'frames')"
+            )
         if steps > x.shape[1]:
             raise ConfigError(f"{steps} steps are asked for, but the data has {x.shape[1]} frames a sample")
         return np.moveaxis(x[:, :steps].reshape(len(x), steps, *shape), 1, 0)

@@ -1,14 +1,14 @@
 """Errors that talon_lib raises on purpose. Each message is one line that says what to do.
 
-    TalonError
-    ├── GraphError         a node or a graph that cannot be right
-    ├── PrecisionError     a number type that is unknown, or too wide to stay exact
-    ├── FormatError        a file that cannot be read or written
-    ├── ConfigError        a sweep configuration, or an argument, that cannot be right
-    ├── UnsupportedError   valid, but this target cannot hold it
-    └── ToolError          an external program failed
-        ├── MissingToolError   it is not installed
-        └── ToolTimeout        it did not end in the time it was given
+TalonError
+├── GraphError         a node or a graph that cannot be right
+├── PrecisionError     a number type that is unknown, or too wide to stay exact
+├── FormatError        a file that cannot be read or written
+├── ConfigError        a sweep configuration, or an argument, that cannot be right
+├── UnsupportedError   valid, but this target cannot hold it
+└── ToolError          an external program failed
+├── MissingToolError   it is not installed
+└── ToolTimeout        it did not end in the time it was given
 """
 
 
@@ -44,5 +44,5 @@ class MissingToolError(ToolError):
     """An external program is not installed; the message says how to get it."""
 
 
-class ToolTimeout(ToolError):
+class ToolTimeout(ToolError):  # noqa: N818 (a timeout is an error by name)
     """An external program did not end in the time it was given."""

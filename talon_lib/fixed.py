@@ -278,14 +278,18 @@ def parse_type(text: str) -> FixedType | FloatType:
         return FloatType(32 if text == "fp32" else 16)
     match = _FIXED.fullmatch(text)
     if match is None:
-        raise PrecisionError(f"{text!r} is not a number type; write e.g. ap_fixed<16,6>, ap_ufixed<8,0,AP_RND,AP_SAT>, fp32")
+        raise PrecisionError(
+            f"{text!r} is not a number type; write e.g. ap_fixed<16,6>, ap_ufixed<8,0,AP_RND,AP_SAT>, fp32"
+        )
     kind, width = match["kind"], int(match["width"])
     if match["integer"] is None and not kind.endswith("int"):
         raise PrecisionError(f"{text!r}: the integer bits are missing; write e.g. ap_fixed<{width},{width // 2}>")
     if match["integer"] is not None and kind.endswith("int"):
         raise PrecisionError(f"{text!r}: an integer type takes its width alone, e.g. ap_int<{width}>")
     if match["n"] not in (None, "0"):
-        raise PrecisionError(f"{text!r}: saturation bits of the wrap modes are not supported; leave the last number out")
+        raise PrecisionError(
+            f"{text!r}: saturation bits of the wrap modes are not supported; leave the last number out"
+        )
     return FixedType(
         width,
         int(match["integer"] if match["integer"] is not None else width),
@@ -316,16 +320,16 @@ def fit(values: Array, width: int, exactly: Array | None = None) -> FixedType:
         raise PrecisionError(f"no {width}-bit scale fits values that are not finite; look for NaN in weights or data")
     if top == 0.0:
         return FixedType(width, 1, True, "AP_RND", "AP_SAT")
-    cover = math.frexp(top)[1] + 1  # 2**(cover-1) > top: nothing saturates
+    cover = math.frexp(top)[1] + 1  # 2**(cover-1) > top: nothing saturates but what the last step rounds up to it
     least = float(np.max(np.abs(kept), initial=0.0)) or top  # the scales down to the one that fits `exactly` alone
     best: tuple[bool, float, FixedType] | None = None
-    for integer in range(cover, math.frexp(least)[1] + 1 - width - 8, -1):
+    for integer in (cover, cover + 1, *range(cover - 1, math.frexp(least)[1] + 1 - width - 8, -1)):
         candidate = FixedType(width, integer, True, "AP_RND", "AP_SAT")
         error = float(np.square(values - candidate.cast(values)).sum())
         loses = bool((np.abs(kept - candidate.cast(kept)) > 0.25 * np.max(np.abs(kept), initial=0.0)).any())
         if best is None or (loses, error) < best[:2]:
             best = (loses, error, candidate)
-        elif error > 16 * best[1] and not best[0]:
+        elif integer < cover and error > 16 * best[1] and not best[0]:
             break  # finer scales only saturate more
     assert best is not None
     return best[2]
@@ -380,7 +384,7 @@ def exact_arithmetic(span: Span | None, what: str) -> Lift:
     """
     if span is None or 24 < span.bits <= MAX_WIDTH:
         return lambda x, _: np.asarray(x, np.float64)
-    if span.bits <= 24 and -120 <= span.lsb and span.msb <= 120:
+    if span.bits <= 24 and span.lsb >= -120 and span.msb <= 120:
         return lambda x, _: np.asarray(x, np.float32)
     if span.bits <= 62:
         return _lift_to_int

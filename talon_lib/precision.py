@@ -93,7 +93,9 @@ class Precision:
     def _from_mapping(cls, value: Mapping[str, Any]) -> Precision:
         unknown = sorted(set(value) - {"name", "nodes", "bias", *ROLES})
         if unknown:
-            raise PrecisionError(f"unknown key {unknown[0]!r} in a precision; allowed: name, {', '.join(ROLES)}, bias, nodes")
+            raise PrecisionError(
+                f"unknown key {unknown[0]!r} in a precision; allowed: name, {', '.join(ROLES)}, bias, nodes"
+            )
         for key in ("weight", "result"):
             if key not in value:
                 raise PrecisionError(f"a precision mapping needs the key '{key}'")
@@ -101,7 +103,9 @@ class Precision:
         nodes: dict[str, dict[str, Choice]] = {}
         for name, choices in (value.get("nodes") or {}).items():
             if not isinstance(choices, Mapping) or not set(choices) <= {*ROLES, "bias"}:
-                raise PrecisionError(f"precision of node '{name}': write {{weight: …, result: …}}, keys {', '.join(ROLES)}, bias")
+                raise PrecisionError(
+                    f"precision of node '{name}': write {{weight: …, result: …}}, keys {', '.join(ROLES)}, bias"
+                )
             nodes[name] = {key: _choice(f"{name}.{key}", choice) for key, choice in choices.items()}
         made = cls(
             name="",
@@ -185,8 +189,8 @@ def _choice(key: str, value: Any) -> Choice:
 def assign(graph: Graph, precision: Precision, calibration: Calibration | None = None) -> dict[str, Bound]:
     """Give every node its number types and round its parameters to them.
 
-    ``calibration`` (from :func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_calibration``. Returns the
-    nodes in topological order. Raises PrecisionError, naming the node, for a type that cannot stay exact, for a
+    ``calibration`` (:func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_calibration``. Returns
+    the nodes in topological order. Raises PrecisionError, naming the node, for a type that cannot stay exact, for a
     threshold its membrane type cannot hold, and for names in ``precision.nodes`` that the graph does not have.
     """
     unknown = sorted(set(precision.nodes) - set(graph.nodes))
@@ -257,7 +261,9 @@ def _sum_type(name: str, node: Primitive, arriving: list[NumberType]) -> NumberT
     try:
         return FixedType(integer - span.lsb, integer)
     except PrecisionError:
-        raise PrecisionError(f"node '{name}' ({node.kind}): the exact sum of its inputs needs {integer - span.lsb} bits") from None
+        raise PrecisionError(
+            f"node '{name}' ({node.kind}): the exact sum of its inputs needs {integer - span.lsb} bits"
+        ) from None
 
 
 def _parameter_types(
@@ -326,7 +332,7 @@ def _check_accumulator(name: str, node: Primitive, bound: Bound) -> None:
         given.fraction < -needed.lsb or given.integer - given.signed < needed.msb or not given.signed
     ):
         raise PrecisionError(
-            f"node '{name}': accum_t {node.accum_t} is too narrow for an exact sum; use {needed.ap_fixed()} or leave it out"
+            f"node '{name}': accum_t {node.accum_t} is too narrow to be exact; leave it out or use {needed.ap_fixed()}"
         )
 
 

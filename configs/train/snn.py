@@ -10,6 +10,7 @@ The answer of a network is the argmax of the spike counts of its last layer over
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,7 @@ class Network(nn.Module):
         """Make the layers of `config`, with the default initialisation of torch."""
         super().__init__()
         self.taus = config.taus
-        self.affine = nn.ModuleList(
-            nn.Linear(n, m) for n, m in zip(config.sizes, config.sizes[1:], strict=False)
-        )
+        self.affine = nn.ModuleList(nn.Linear(n, m) for n, m in zip(config.sizes, config.sizes[1:], strict=False))
 
     def forward(self, x: Tensor, noise: float = 0.0) -> list[Tensor]:
         """Spikes (steps, batch, n) of each LIF layer for x of shape (steps, batch, inputs).
@@ -123,12 +122,8 @@ def train(config: Config, x: np.ndarray, y: np.ndarray) -> Network:
     net = Network(config)
     inputs, labels = torch.from_numpy(x).transpose(0, 1), torch.from_numpy(y)
     batches = -(-len(y) // config.batch)
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=config.rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.rate, total_steps=config.epochs * batches
-    )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.rate, total_steps=config.epochs * batches)
     for _ in range(config.epochs):
         for index in torch.randperm(len(y)).split(config.batch):
             batch = inputs[:, index]
@@ -168,9 +163,7 @@ def write_nir(net: Network, path: Path) -> None:
     }
     for i, (affine, tau) in enumerate(zip(net.affine, net.taus, strict=True), start=1):
         shape = affine.out_features
-        nodes[f"fc{i}"] = nir.Affine(
-            weight=affine.weight.detach().numpy(), bias=affine.bias.detach().numpy()
-        )
+        nodes[f"fc{i}"] = nir.Affine(weight=affine.weight.detach().numpy(), bias=affine.bias.detach().numpy())
         nodes[f"lif{i}"] = nir.LIF(
             tau=np.full(shape, tau * DT),  # float64: float32 would move the decay off 1 - 1/tau
             r=np.full(shape, tau, np.float32),
@@ -180,7 +173,7 @@ def write_nir(net: Network, path: Path) -> None:
         )
     nodes["output"] = nir.Output(np.array([net.affine[-1].out_features]))
     names = list(nodes)
-    edges = list(zip(names, names[1:], strict=False))
+    edges = list(itertools.pairwise(names))
     nir.write(path, nir.NIRGraph(nodes, edges, metadata={"dt": DT}))
 
 

@@ -15,10 +15,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import snn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-
-import snn
 
 STEPS = 8
 CONFIG = snn.Config(sizes=(64, 32, 10), taus=(4.0, 4.0), epochs=60, rate=1e-2)

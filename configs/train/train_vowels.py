@@ -21,15 +21,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from aeon.datasets import load_japanese_vowels
-
 import snn
+from aeon.datasets import load_japanese_vowels
 
 STEPS = 29
 LIMIT = 3.5
-CONFIG = snn.Config(
-    sizes=(12, 64, 9), taus=(4.0, 4.0), epochs=120, input_noise=0.3, weight_noise=0.06
-)
+CONFIG = snn.Config(sizes=(12, 64, 9), taus=(4.0, 4.0), epochs=120, input_noise=0.3, weight_noise=0.06)
 
 
 def prepare(series: list[np.ndarray], mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

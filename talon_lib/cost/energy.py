@@ -42,7 +42,8 @@ class EnergyPreset:
 
     def having(self, **prices: float | None) -> EnergyPreset:
         """A copy in which the prices that are not None replace the preset's."""
-        return replace(self, **{key: price for key, price in prices.items() if price is not None})
+        given: dict[str, Any] = {key: price for key, price in prices.items() if price is not None}
+        return replace(self, **given)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def presets() -> Mapping[str, EnergyPreset]:
             name = file.name.removesuffix(".yaml")
             found[name] = _preset(name, yaml.safe_load(file.read_text()))
     order = ["45nm_cmos", "28nm_cmos", DEFAULT_PRESET, "zynq_us_plus", "zcu102", "zynq_7020"]  # as the tutorial prints
-    return MappingProxyType(dict(sorted(found.items(), key=lambda item: (item[0] not in order, [*order, item[0]].index(item[0])))))
+    return MappingProxyType(
+        dict(sorted(found.items(), key=lambda item: (item[0] not in order, [*order, item[0]].index(item[0]))))
+    )
 
 
 def _preset(name: str, values: Any) -> EnergyPreset:

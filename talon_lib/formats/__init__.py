@@ -34,4 +34,6 @@ def write(path: str | PathLike[str], graph: Graph, **options: Any) -> None:
 
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
-        raise FormatError(f"{path}: unknown suffix '{path.suffix}'; graphs are read from and written to {', '.join(SUFFIXES)}")
+        raise FormatError(
+            f"{path}: unknown suffix '{path.suffix}'; graphs are read from and written to {', '.join(SUFFIXES)}"
+        )

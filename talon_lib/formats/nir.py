@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-# --- reading: one function a node type, each gives the primitive and the gain on its input -----------------------------
+# --- reading: one function a node type, each gives the primitive and the gain on its input ---
 
 
 def _read_input(node: Any, dt: float) -> tuple[Primitive, None]:
@@ -129,7 +129,7 @@ def _read_if(node: Any, dt: float) -> tuple[Primitive, Array]:
 
 
 def _check_reset(v_reset: Any, v_leak: Any) -> None:
-    if v_reset is not None and not np.array_equal(*np.broadcast_arrays(np.asarray(v_reset), np.asarray(v_leak))):
+    if v_reset is not None and not bool(np.all(np.asarray(v_reset) == np.asarray(v_leak))):
         raise GraphError("v_reset differs from v_leak, which is not supported yet")
 
 
@@ -157,7 +157,7 @@ def _fold_gains(nodes: dict[str, Primitive], edges: list[tuple[str, str]], gains
         nodes[before[0]] = Affine(affine.weight * scale[:, None], affine.bias * scale)
 
 
-# --- writing -----------------------------------------------------------------------------------------------------------
+# --- writing ---
 
 
 def _write_input(node: Any, shape: tuple[int, ...], dt: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,16 +15,16 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from talon_lib.errors import MissingToolError, ToolError, ToolTimeout
+from talon_lib.errors import MissingToolError, ToolError
 from talon_lib.fixed import Array
+from talon_lib.hls import process
+from talon_lib.hls.build_script import COMPILER_FLAGS
 from talon_lib.hls.project import Project, ProjectSpec, build_project
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
 from talon_lib.simulate import batched_inputs, run
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-COMPILER_FLAGS = ("-O1", "-std=c++17", "-w", "-I.", "-Ifirmware/ap_types")
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ def csim_project(
     steps: int,
     timeout: float = 1800.0,
 ) -> CsimResult:
-    """The same for a project that is on disk already."""
+    """The same for a project that is on disk already; the driver and what it was run with stay in its folder.
+
+    ``build.py csim`` there repeats it: ``csim.json`` says how, ``csim_expected.bin`` holds what was simulated.
+    """
     require_compiler()
     data, batch = batched_inputs(graph, inputs, steps)
     program = compile_driver(project, graph, timeout)
-    outputs, spikes, membranes = _execute(project, program, graph, data, batch, steps, timeout)
-    return _compare(graph, bound, project, inputs, steps, outputs, spikes, membranes)
+    found = _execute(project, program, graph, data, batch, steps, timeout)
+    return _compare(graph, bound, project, inputs, steps, found)
 
 
 def require_compiler() -> str:
@@ -138,22 +142,30 @@ def compile_driver(project: Project, graph: Graph, timeout: float = 1800.0) -> P
 
 def _execute(
     project: Project, program: Path, graph: Graph, data: Mapping[str, Array], batch: int, steps: int, timeout: float
-) -> tuple[Array, Array, Array]:
-    """Run the program; returns outputs, spikes and membranes, each ``(samples, steps, values)``."""
+) -> Array:
+    """Run the program; returns ``(samples, steps, values)`` in the order of :func:`_columns`."""
     held = all(len(x) == 1 for x in data.values())
     length = 1 if held else steps
     rows = [np.broadcast_to(x, (length, *x.shape[1:])).reshape(length, batch, -1) for x in data.values()]
     stimulus = np.ascontiguousarray(np.concatenate(rows, axis=-1).transpose(1, 0, 2))
     given, found = project.path / "csim_inputs.bin", project.path / "csim_outputs.bin"
     stimulus.tofile(given)
+    outputs = {name: int(np.prod(graph.output_shapes[name])) for name in graph.outputs}
+    neurons = {name: int(np.prod(shape)) for name, shape in project.lowered.neurons.items()}
+    recorded = {"samples": batch, "steps": steps, "held": held, "outputs": outputs, "neurons": neurons}
+    (project.path / "csim.json").write_text(json.dumps(recorded, indent=1) + "\n")
     environment = {**os.environ, "TALON_WEIGHTS": str(project.path.resolve() / "firmware" / "weights")}
     command = [str(program.resolve()), given.name, found.name, str(batch), str(steps), str(int(held))]
     _run(command, project.path, timeout, "C simulation", environment)
-    outputs = sum(int(np.prod(graph.output_shapes[name])) for name in graph.outputs)
-    neurons = sum(int(np.prod(shape)) for shape in project.lowered.neurons.values())
-    values = np.fromfile(found).reshape(batch, steps, outputs + 2 * neurons)
-    probes = values[..., outputs:].reshape(batch, steps, neurons, 2)
-    return values[..., :outputs], probes[..., 0], probes[..., 1]
+    return np.fromfile(found).reshape(batch, steps, sum(outputs.values()) + 2 * sum(neurons.values()))
+
+
+def _columns(graph: Graph, neurons: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Node, index and kind of every value that the driver writes in a step: outputs, then every neuron's two."""
+    columns = [(name, i, "output") for name in graph.outputs for i in range(int(np.prod(graph.output_shapes[name])))]
+    for name, shape in neurons.items():
+        columns += [(name, i, what) for i in range(int(np.prod(shape))) for what in ("spike", "membrane")]
+    return columns
 
 
 def _compare(
@@ -162,57 +174,40 @@ def _compare(
     project: Project,
     inputs: Mapping[str, Any] | None,
     steps: int,
-    outputs: Array,
-    spikes: Array,
-    membranes: Array,
+    found: Array,
 ) -> CsimResult:
-    recorded: dict[tuple[str, str], list[Array]] = {}
-    neurons, sinks = project.lowered.neurons, list(graph.outputs)
+    neurons, samples = project.lowered.neurons, len(found)
+    simulated: dict[str, list[Array]] = {name: [] for name in [*graph.outputs, *neurons]}
 
     def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
         if name in neurons and state is not None:
-            recorded.setdefault((name, "membrane"), []).append(state.reshape(len(state), -1))
-            recorded.setdefault((name, "spike"), []).append(result.reshape(len(result), -1))
-        elif name in sinks:
-            recorded.setdefault((name, "output"), []).append(result.reshape(len(result), -1))
+            simulated[name].append(np.stack([result, state], axis=-1).reshape(samples, -1))
+        elif name in graph.outputs:
+            simulated[name].append(result.reshape(samples, -1))
 
     run(graph, bound, inputs, steps, observers=(record,))
-    columns: list[tuple[str, int, str]] = []
-    ours: list[Array] = []
-    theirs: list[Array] = []
-    at = {"spike": 0, "membrane": 0, "output": 0}
-    source = {"spike": spikes, "membrane": membranes, "output": outputs}
-    for what, names in (("spike", list(neurons)), ("membrane", list(neurons)), ("output", sinks)):
-        for name in names:
-            values = np.stack(recorded[name, what], axis=1)  # (samples, steps, values)
-            size = values.shape[-1]
-            ours.append(values)
-            theirs.append(source[what][..., at[what] : at[what] + size])
-            columns += [(name, index, what) for index in range(size)]
-            at[what] += size
-    left, right = np.concatenate(ours, axis=-1), np.concatenate(theirs, axis=-1)
-    differing = np.argwhere(left != right)
+    expected = np.concatenate([np.stack(rows, axis=1) for rows in simulated.values()], axis=-1)
+    expected.tofile(project.path / "csim_expected.bin")
+    differing = np.argwhere(expected != found)
     difference = None
     if len(differing):
         # the earliest sample and step; within them the node that comes first in the graph
-        sample, step = differing[0, 0], differing[0, 1]
+        sample, step, _ = differing[0].tolist()
         order = {name: place for place, name in enumerate(graph.order)}
-        here = [int(c) for s, t, c in differing if s == sample and t == step]
+        columns = _columns(graph, neurons)
+        here = differing[(differing[:, 0] == sample) & (differing[:, 1] == step), 2].tolist()
         column = min(here, key=lambda c: (order[columns[c][0]], columns[c][1], columns[c][2]))
         name, index, what = columns[column]
-        simulated, found = float(left[sample, step, column]), float(right[sample, step, column])
-        difference = Difference(int(sample), int(step), name, index, what, simulated, found)
-    return CsimResult(left.shape[0], steps, int(left.size), difference, compiler_version())
+        values = float(expected[sample, step, column]), float(found[sample, step, column])
+        difference = Difference(sample, step, name, index, what, *values)
+    return CsimResult(samples, steps, int(expected.size), difference, compiler_version())
 
 
 def _run(command: list[str], folder: Path, timeout: float, what: str, environment: Any = None) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=timeout, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ToolTimeout(f"{what} did not end in {timeout:g} s; raise the timeout or take fewer samples") from None
-    if done.returncode != 0:
-        text = (done.stderr or done.stdout).strip().splitlines()
-        reason = next((line for line in text if "error" in line), text[-1] if text else f"exit {done.returncode}")
-        raise ToolError(f"{what} failed: {reason.strip()}")
+    with tempfile.TemporaryFile() as output:
+        code = process.run(command, folder, timeout, what, output, environment)
+        if code != 0:
+            output.seek(0)
+            text = output.read().decode(errors="replace").strip().splitlines()
+            reason = next((line for line in text if "error" in line), text[-1] if text else f"exit {code}")
+            raise ToolError(f"{what} failed: {reason.strip()}")

@@ -15,8 +15,9 @@ from hls4ml.model.attributes import Attribute, ConfigurableAttribute, TypeAttrib
 from hls4ml.model.layers import Layer, register_layer
 from hls4ml.model.types import IntegerPrecisionType
 
+from talon_lib.hls.project import HEADERS
+
 TEMPLATES = Path(__file__).parent / "templates"
-HEADERS = ("nnet_neuron.h", "nnet_lif.h", "nnet_if.h")
 BACKENDS = ("Vitis", "Vivado")
 
 

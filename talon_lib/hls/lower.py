@@ -19,12 +19,13 @@ RESTART = "restart"
 IO_TYPES = ("io_parallel", "io_stream")
 
 # Words that cannot name a variable of the generated C++, beside those that hls4ml uses itself.
-_RESERVED = frozenset(
-    """input output restart data config layer weights bias res main int float double char bool void auto const static
+_WORDS = """
+    input output restart data config layer weights bias res main int float double char bool void auto const static
     struct class union enum switch case default break continue return goto if else for while do new delete this
     template typename namespace using public private protected virtual try catch throw true false and or not xor
-    signed unsigned short long register volatile inline friend operator sizeof typedef extern export""".split()
-)
+    signed unsigned short long register volatile inline friend operator sizeof typedef extern export
+"""
+_RESERVED = frozenset(_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,57 @@ def lower(graph: Graph, bound: Mapping[str, Bound]) -> LoweredGraph:
 
 
 def check_lowerable(graph: Graph, bound: Mapping[str, Bound]) -> None:
-    """Raise UnsupportedError for what no project can hold: floating point, cycles, an output that is an input."""
+    """Raise UnsupportedError for what no project can hold: floating point, and what :func:`obstacles` finds."""
+    check_fixed(bound)
+    for reason in obstacles(graph).values():
+        raise UnsupportedError(reason)
+
+
+def check_fixed(bound: Mapping[str, Bound]) -> None:
+    """Raise UnsupportedError, naming the node, for floating point."""
     for name, at in bound.items():
         if not isinstance(at.types.result, FixedType):
             raise UnsupportedError(
                 f"node '{name}' is {at.types.result}: hardware holds fixed point only; "
                 "use int2 to int16 or ap_fixed<W,I> for projects and C simulation"
             )
-    if not graph.is_dag:
-        source, target = graph.feedback[0]
-        raise UnsupportedError(f"edge '{source}' -> '{target}' closes a cycle, which hls4ml cannot hold")
+
+
+def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[str, str]:
+    """By node, why hls4ml cannot hold the graph: cycles, outputs that are no layer's own result.
+
+    With ``bound`` also what the nodes themselves say against being lowered with these types.
+    """
+    found = {
+        target: f"edge '{source}' -> '{target}' closes a cycle, which hls4ml cannot hold"
+        for source, target in graph.feedback
+    }
+    for name, at in (bound or {}).items():
+        try:
+            graph.nodes[name].lower(LoweringContext(name, ("x",), graph.input_shapes[name], at, RESTART))
+        except UnsupportedError as error:
+            found[name] = str(error)
+    origins: dict[str, str] = {}
     for name in graph.outputs:
-        if any(source in graph.inputs for source in graph.predecessors(name)):
-            raise UnsupportedError(f"output '{name}' is fed by an input directly; put a layer between them")
-        if len(graph.predecessors(name)) > 1:
-            raise UnsupportedError(f"output '{name}' sums several nodes; hls4ml needs a layer there")
+        origin = _origin(graph, name)
+        if origin in graph.inputs:
+            found[name] = f"output '{name}' is fed by an input directly; put a layer between them"
+        elif origin == name:
+            found[name] = f"output '{name}' sums several nodes; hls4ml needs a layer there"
+        elif origin in origins:
+            found[name] = (
+                f"outputs '{origins[origin]}' and '{name}' are both the result of node '{origin}', "
+                "which hls4ml gives one port; keep one of them"
+            )
+        origins[origin] = name
+    return found
+
+
+def _origin(graph: Graph, name: str) -> str:
+    """The node that made the value which arrives at ``name``: back through what only passes one value on."""
+    while graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1:
+        (name,) = graph.predecessors(name)
+    return name
 
 
 def _add(
@@ -111,7 +148,7 @@ def _add(
         layer = f"{name}_sum{index}"
         layers.append(
             {
-                "class_name": "Add",
+                "class_name": "Merge",
                 "name": layer,
                 "op": "add",
                 "inputs": [total, other],

@@ -15,16 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, UnsupportedError
 from talon_lib.hls.boards import resolve_part
+from talon_lib.hls.build_script import build_script
 from talon_lib.hls.lower import IO_TYPES, LoweredGraph, lower
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
 
 STRATEGIES = ("Latency", "Resource")
 
+HEADERS = ("nnet_neuron.h", "nnet_lif.h", "nnet_if.h")
+"""The kernels of the neurons, which every project has in ``firmware/nnet_utils``."""
+
 UNROLL_LIMIT = 4096
-"""Weights of a layer beyond which Vitis HLS will not unroll it, as the Latency strategy asks (hls4ml's documentation)."""
+"""Weights of a layer beyond which Vitis HLS does not unroll it, as the Latency strategy asks (hls4ml's docs)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Project:
     """An hls4ml project on disk.
 
     effective_reuse: by node, the reuse factor that hls4ml settled on (Resource moves it to the nearest legal one).
+    warnings: what a synthesis of it will run into.
     """
 
     path: Path
@@ -64,6 +70,19 @@ class Project:
     lowered: LoweredGraph
     effective_reuse: Mapping[str, int]
     config: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def unroll_warnings(graph: Graph, strategy: str) -> tuple[str, ...]:
+    """One line for every layer that is too large for the Latency strategy."""
+    if strategy.capitalize() != "Latency":
+        return ()
+    sizes = {name: counts.weights for name, counts in count(graph).items()}
+    return tuple(
+        f"node '{name}' has {size:,} weights, more than the {UNROLL_LIMIT:,} that Vitis HLS unrolls; take Resource"
+        for name, size in sizes.items()
+        if size > UNROLL_LIMIT
+    )
 
 
 def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, path: Path) -> Project:
@@ -72,7 +91,7 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
     An earlier project there is replaced; a folder that holds something else is refused. Raises UnsupportedError with
     the node for what hls4ml cannot hold, MissingToolError where hls4ml is not installed.
     """
-    _check_replaceable(path)
+    check_replaceable(path)
     lowered = lower(graph, bound)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -81,12 +100,11 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
         model = _model(lowered, spec, partial)
         with _quietly():
             model.write()
-        config = _configuration(lowered, spec)
+        config = configuration(lowered, spec)
         (partial / "hls4ml_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (partial / "build.py").write_text(build_script(spec.project_name))
         _forget_folder(partial)
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
+        install(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     layers = {layer.name: layer for layer in model.get_layers()}
@@ -95,7 +113,7 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
         for node, name in lowered.names.items()
         if name in layers and layers[name].get_attr("reuse_factor") is not None and graph.nodes[node].parameters()
     }
-    return Project(path, spec, lowered, reuse, config)
+    return Project(path, spec, lowered, reuse, config, unroll_warnings(graph, spec.strategy))
 
 
 def hls4ml_version() -> str:
@@ -110,13 +128,24 @@ def _missing() -> MissingToolError:
     return MissingToolError("hls4ml is not installed; run: pip install 'talon-dse[fpga]'")
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """Raise ConfigError where ``path`` holds something that is no project of ours."""
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / "hls4ml_config.json").exists())):
         raise ConfigError(f"{path} exists and is no hls4ml project; choose another folder or remove it")
 
 
-def _configuration(lowered: LoweredGraph, spec: ProjectSpec) -> dict[str, Any]:
+def install(project: Path, path: Path) -> None:
+    """Move a finished project to ``path``, on the same file system; an earlier one there is replaced."""
+    check_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        shutil.rmtree(path)
+    project.rename(path)
+
+
+def configuration(lowered: LoweredGraph, spec: ProjectSpec) -> dict[str, Any]:
     """The configuration in hls4ml's own terms."""
+    reuse = {layer["name"]: layer["reuse_factor"] for layer in lowered.layers if "reuse_factor" in layer}
     return {
         "ProjectName": spec.project_name,
         "Backend": "Vitis",
@@ -132,7 +161,7 @@ def _configuration(lowered: LoweredGraph, spec: ProjectSpec) -> dict[str, Any]:
             "LayerName": {
                 name: {
                     "Precision": dict(types),
-                    **{"ReuseFactor": layer["reuse_factor"] for layer in lowered.layers if layer["name"] == name and "reuse_factor" in layer},
+                    "ReuseFactor": reuse.get(name, spec.reuse_factor),
                 }
                 for name, types in lowered.precision.items()
             },
@@ -152,7 +181,7 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
                 raise
             raise _missing() from None
         register()
-        config = _configuration(lowered, spec)
+        config = configuration(lowered, spec)
         settings = create_config(
             output_dir=str(path),
             project_name=spec.project_name,

@@ -24,9 +24,10 @@ class ReLU(Memoryless):
     negative_slope: float = 0.0
 
     def check(self) -> None:
-        if self.features is not None and (int(self.features) != self.features or self.features < 1):
+        whole = isinstance(self.features, (int, float, np.number)) and self.features % 1 == 0
+        if self.features is not None and not (whole and self.features >= 1):
             raise GraphError(f"features must be a whole number of 1 or more, not {self.features!r}")
-        if not np.isfinite(self.negative_slope):
+        if not isinstance(self.negative_slope, (int, float, np.number)) or not np.isfinite(self.negative_slope):
             raise GraphError(f"negative_slope must be a finite number, not {self.negative_slope!r}")
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -133,7 +133,9 @@ class Graph:
             if isinstance(node, Input):
                 shape = node.shape
             else:
-                known = {source: leaving[source] for source in self.predecessors(name) if (source, name) not in feedback}
+                known = {
+                    source: leaving[source] for source in self.predecessors(name) if (source, name) not in feedback
+                }
                 shape = self._one_shape(name, known)
             try:
                 leaving[name] = node.output_shape(shape)
@@ -153,7 +155,7 @@ class Graph:
         if len(set(shapes.values())) != 1:
             listed = ", ".join(f"{shape} from '{source}'" for source, shape in shapes.items())
             raise GraphError(
-                f"node '{name}' ({self.nodes[name].kind}): edges into one node are summed, but their shapes differ: {listed}"
+                f"node '{name}' ({self.nodes[name].kind}): its edges are summed, but their shapes differ: {listed}"
             )
         return next(iter(shapes.values()))
 
@@ -190,7 +192,9 @@ class Graph:
             if name not in fed:
                 raise GraphError(f"node '{name}' ({node.kind}): no path from an Input leads to it; add an edge")
             if name not in used:
-                raise GraphError(f"node '{name}' ({node.kind}): no path leads from it to an Output; add an edge or remove it")
+                raise GraphError(
+                    f"node '{name}' ({node.kind}): no path leads from it to an Output; add an edge or remove it"
+                )
 
     # --- identity --------------------------------------------------------------------------------------------------
 
@@ -218,11 +222,9 @@ class Graph:
 
 
 def _as_edge(edge: Any) -> Edge:
-    try:
-        source, target = edge
-    except (TypeError, ValueError):
-        raise GraphError(f"an edge is a pair (from, to), not {edge!r}") from None
-    return source, target
+    if isinstance(edge, str) or not isinstance(edge, Sequence) or [isinstance(n, str) for n in edge] != [True, True]:
+        raise GraphError(f"an edge is a pair (from, to) of node names, not {edge!r}")
+    return edge[0], edge[1]
 
 
 def _reach(start: Iterable[str], following: Any) -> set[str]:

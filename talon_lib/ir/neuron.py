@@ -59,7 +59,9 @@ class LIF(Neurons):
     def check(self) -> None:
         tau = self.set_array("tau", ndim=(0, 1, 2, 3))
         if (tau < 1).any():
-            raise GraphError(f"tau must be 1 or more steps, for the decay is 1 - 1/tau; its least value is {tau.min():g}")
+            raise GraphError(
+                f"tau must be 1 or more steps, for the decay is 1 - 1/tau; its least value is {tau.min():g}"
+            )
         shapes = [self.set_array(name, ndim=(0, 1, 2, 3)).shape for name in ("r", "v_leak", "v_threshold")]
         _check_neurons(self.reset, dict(zip(("tau", "r", "v_leak", "v_threshold"), [tau.shape, *shapes], strict=True)))
 

@@ -112,8 +112,9 @@ class Primitive(ABC):
     """Whether the result has the input's type unchanged (shape changes, markers)."""
 
     def __post_init__(self) -> None:
-        if self.reuse_factor is not None and self.reuse_factor < 1:
-            raise GraphError(f"{self.kind}: reuse_factor must be 1 or more, not {self.reuse_factor}")
+        reuse = self.reuse_factor
+        if reuse is not None and not (isinstance(reuse, (int, np.integer)) and reuse >= 1):
+            raise GraphError(f"{self.kind}: reuse_factor must be a whole number of 1 or more, not {reuse!r}")
         self.check()
 
     @property
@@ -246,7 +247,8 @@ def as_shape(value: Any, field: str) -> Shape:
             raise GraphError(f"{field} must name one shape, not {len(value)}")
         value = next(iter(value.values()))
     array = np.atleast_1d(np.asarray(value))
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.number) or (array != np.round(array)).any():
+    numbers = array.ndim == 1 and np.issubdtype(array.dtype, np.number)
+    if not numbers or not np.isfinite(array).all() or (array != np.round(array)).any():
         raise GraphError(f"{field} must be a shape, e.g. np.array([1, 28, 28]), not {value!r}")
     shape = tuple(int(n) for n in array)
     if not shape or min(shape) < 1:

@@ -175,11 +175,12 @@ def _estimate_columns(
     counts: Mapping[str, NodeCounts],
     nodes: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    reuse: int | dict[str, int] = point["reuse_factor"]
+    reuse: int | Mapping[str, int] = point["reuse_factor"]
     if project is not None and project["result"] is not None:
-        reuse = project["result"]["effective_reuse"]
-        for name, factor in reuse.items():
+        effective: Mapping[str, int] = project["result"]["effective_reuse"]
+        for name, factor in effective.items():
             nodes[name]["effective_reuse_factor"] = factor
+        reuse = effective
     found = estimate(counts, reuse, point["timesteps"], point["clock_period_ns"])
     return {
         "multipliers": found.multipliers,

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from talon_lib.errors import ConfigError, ToolError
 from talon_lib.sweep import collect, points, spec
 
@@ -96,12 +98,10 @@ def _salvage(folder: Path, status: int) -> Iterator[str]:
     try:
         plan = collect.read_plan(folder / "sweep.json")
     except Exception:
-        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; its output above says why") from None
+        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; see its output above") from None
     table = collect.collect(plan, folder)
     collect.write(table, folder / "metrics.parquet")
-    from talon_lib.sweep.collect import summary
-
-    yield summary(table)
+    yield collect.summary(table)
     yield from _failures(table)
     raise ToolError(
         f"Snakemake failed with exit {status}: {folder / 'metrics.parquet'} holds what there is; run the sweep again "
@@ -109,11 +109,8 @@ def _salvage(folder: Path, status: int) -> Iterator[str]:
     )
 
 
-def _failures(table: object) -> Iterator[str]:
+def _failures(table: pa.Table) -> Iterator[str]:
     """The reasons of failed points, each once with its count."""
-    import pyarrow as pa
-
-    assert isinstance(table, pa.Table)
     reasons: dict[str, int] = {}
     for row in table.select(["status", "network", "precision", "reason"]).to_pylist():
         if row["status"] != "ok":

@@ -137,9 +137,7 @@ def _designs(spec: SweepSpec) -> Iterator[Design]:
     )
 
 
-def _point(
-    stem: _Stem, design: Design, preset: str, simulate: Job, project: Job | None, csim: Job | None
-) -> Point:
+def _point(stem: _Stem, design: Design, preset: str, simulate: Job, project: Job | None, csim: Job | None) -> Point:
     reuse, part, clock, strategy, io_type = design
     return Point(
         id=digest("point", STAGE_VERSIONS, simulate.key, design, preset),

@@ -36,7 +36,7 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-def axis(item: Any, description: str, default: list[Any] | None = None) -> Any:
+def axis(description: str, default: list[Any] | None = None) -> Any:
     """A field that holds the values of one axis: not empty, none twice; a single value stands for a list of it."""
     given: dict[str, Any] = {"default": default} if default is not None else {}
     return Field(description=description, min_length=1, **given)
@@ -47,9 +47,9 @@ class Network(Strict):
 
     name: str = Field(description="what tables and plots call it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     graph: Path = Field(description="file of the network (.nir), relative to the working directory")
-    data: Path = Field(description=".npz with x_test, y_test and x_train (or x and y), relative to the working directory")
+    data: Path = Field(description=".npz with x_test, y_test, x_train (or x, y), relative to the working directory")
     encoding: Encoding = Field(default="current", description="how samples become the input of each step")
-    timesteps: list[Positive] = axis(int, "axis: steps of one inference")
+    timesteps: list[Positive] = axis("axis: steps of one inference")
     readout: Readout = Field(default="count", description="what of the output decides the class")
 
     @field_validator("timesteps", mode="before")
@@ -70,10 +70,10 @@ class Network(Strict):
 class Hardware(Strict):
     """The axes of the hls4ml project beside precision and reuse."""
 
-    part: list[str] = axis(str, f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
-    clock_period_ns: list[Annotated[float, Field(gt=0)]] = axis(float, "axis: target period of the clock", [5.0])
-    strategy: list[Literal["Latency", "Resource"]] = axis(str, "axis: strategy of hls4ml", ["Latency"])
-    io_type: list[Literal["io_parallel", "io_stream"]] = axis(str, "axis: io type of hls4ml", ["io_parallel"])
+    part: list[str] = axis(f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
+    clock_period_ns: list[Annotated[float, Field(gt=0)]] = axis("axis: target period of the clock", [5.0])
+    strategy: list[Literal["Latency", "Resource"]] = axis("axis: strategy of hls4ml", ["Latency"])
+    io_type: list[Literal["io_parallel", "io_stream"]] = axis("axis: io type of hls4ml", ["io_parallel"])
 
     @field_validator("part", "clock_period_ns", "strategy", "io_type", mode="before")
     @classmethod
@@ -115,10 +115,10 @@ class SweepSpec(Strict):
     name: str = Field(description="names the folder results/<name>", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     networks: list[Network] = Field(description="axis: trained networks with their data", min_length=1)
     precisions: list[str | dict[str, Any]] = axis(
-        str, "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or mappings {name, weight, result, …}"
+        "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or mappings {name, weight, result, …}"
     )
-    reuse_factors: list[Positive] = axis(int, "axis: reuse factors of hls4ml", [1])
-    energy_presets: list[str] = axis(str, "axis: energy costs per operation", ["neuromorphic_int8"])
+    reuse_factors: list[Positive] = axis("axis: reuse factors of hls4ml", [1])
+    energy_presets: list[str] = axis("axis: energy costs per operation", ["neuromorphic_int8"])
     hardware: Hardware = Field(default_factory=Hardware, description="the other axes of a project")
     samples: Samples = Field(default_factory=Samples, description="how many samples each stage takes")
     stages: Stages = Field(default_factory=Stages, description="which costly stages run")
@@ -195,8 +195,7 @@ def _one_line(error: ValidationError) -> str:
             message = f"{first['msg'].removeprefix('Value error, ')}"
             if first["type"] != "value_error":
                 message += f", not {first['input']!r}"
-    more = len({tuple(str(p) for p in e["loc"]) for e in error.errors()}) - 1
-    return f"{key + ': ' if key else ''}{message}" + (f" (and {more} more)" if more > 0 and first["type"] != "value_error" else "")
+    return f"{key}: {message}" if key else message
 
 
 def _allowed(location: list[Any]) -> list[str]:

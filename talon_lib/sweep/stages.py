@@ -154,7 +154,12 @@ def project(
 
     spec = ProjectSpec(project_name, part, clock_period_ns, io_type, reuse_factor, strategy)
     made = build_project(work.graph, work.bind(precision), spec, folder)
-    return {"effective_reuse": dict(made.effective_reuse), "folder": folder.name, "hls4ml": hls4ml_version()}
+    return {
+        "effective_reuse": dict(made.effective_reuse),
+        "folder": folder.name,
+        "hls4ml": hls4ml_version(),
+        "warnings": list(made.warnings),
+    }
 
 
 def envelope(stage: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -273,18 +273,17 @@ def test_networks_that_need_integers_of_63_bits_equal_exact_fractions_too(seed):
 @pytest.mark.parametrize(
     ("node", "types"),
     [
-        ("fc1", {"weight": "ap_fixed<32,2>", "input": "ap_fixed<32,2>"}),
+        ("fc1", {"weight": "ap_fixed<53,2>", "bias": "ap_fixed<4,40>"}),
         ("hidden", {"membrane": "ap_fixed<50,2>", "decay": "ap_ufixed<16,1>"}),
-        ("last", {"result": "ap_fixed<53,53>", "membrane": "ap_fixed<20,-40>", "decay": "ap_ufixed<4,1>"}),
+        ("last", {"membrane": "ap_fixed<10,-60>"}),
     ],
 )
 def test_types_that_would_need_more_than_63_bits_are_refused_with_the_node_named(node, types):
     graph = network(np.random.default_rng(3))
-    if not isinstance(graph.nodes["hidden"], ir.LIF):
-        graph = ir.Graph({**graph.nodes, "hidden": ir.LIF(2.0, 1.0, 0.0, 1.0)}, graph.edges)
+    graph = ir.Graph({**graph.nodes, "hidden": ir.LIF(tau=2.0, r=1.0, v_leak=0.0, v_threshold=1.0)}, graph.edges)
     plain = dict.fromkeys(("weight", "result"), "ap_fixed<8,4>")
-    with pytest.raises(PrecisionError, match=rf"^node '{node}' .*bits") as caught:
-        assign(graph, Precision.parse({**plain, **types}))
+    with pytest.raises(PrecisionError, match=rf"^node '{node}' .*needs? \d+ bits") as caught:
+        assign(graph, Precision.parse({**plain, "nodes": {node: types}}))
     assert "\n" not in str(caught.value)
 
 

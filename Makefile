@@ -1,0 +1,76 @@
+# talon-dse: `make sweep` runs the example sweep and says where the report is, `make test` runs all checks.
+# Both set themselves up in .venv; they need Python 3.11 or later, make, g++ and git.
+
+PYTHON ?= python3
+CONFIG ?= configs/digits.yaml
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: sweep test lint format fast lock schema train clean
+
+sweep: $(VENV)/sweep.done
+	@talon-dse sweep $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+
+test: lint
+	pytest -n $(WORKERS) --dist loadgroup
+
+fast: $(VENV)/dev.done
+	pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property
+
+lint: $(VENV)/dev.done
+	ruff check .
+	ruff format --check .
+	snakefmt --check --compact-diff Snakefile workflow
+	mypy
+	lint-imports
+
+format: $(VENV)/dev.done
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+# The environment: made once, and again where a lock file or the package's metadata changed.
+$(VENV)/sweep.done: requirements.lock pyproject.toml | $(VENV)/made
+	$(PIP) install --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.done: requirements-dev.lock pyproject.toml | $(VENV)/made
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/sweep.done
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "talon-dse needs Python 3.11 or later; say which one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@command -v g++ >/dev/null || echo "note: g++ is missing, so C simulation will fail (Debian: apt-get install g++)" >&2
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The locks, from pyproject.toml; `make lock UPGRADE=--upgrade` takes newer versions.
+COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
+lock: $(VENV)/dev.done
+	$(COMPILE) --extra fpga --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+schema: $(VENV)/dev.done
+	python -c 'from talon_lib.sweep.spec import json_schema; print(json_schema(), end="")' > workflow/schemas/sweep.schema.json
+
+# The example networks, made again from their data (torch, in an environment of its own; not needed for anything else).
+train:
+	$(PYTHON) -m venv .venv-train
+	.venv-train/bin/python -m pip --quiet install --requirement configs/train/requirements.in
+	cd configs/train && ../../.venv-train/bin/python train_digits.py --output ../../results/train
+	cd configs/train && ../../.venv-train/bin/python train_vowels.py --output ../../results/train
+	@echo "networks and data are in results/train; copy them to configs/graphs and configs/data to use them"
+
+clean:
+	rm -rf results/* .snakemake $(VENV)/*.done
+	git checkout -- results/README.md

@@ -1,0 +1,62 @@
+"""External programs, each in a process group of its own that does not outlive the call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from talon_lib.errors import ToolTimeout
+
+
+def run(
+    command: Sequence[str],
+    folder: Path,
+    timeout: float,
+    what: str,
+    output: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run ``command`` in ``folder`` with all it prints going to ``output``; returns its exit code.
+
+    It gets no input, and its whole process group is killed when this call ends, however it ends: tools start children
+    that would otherwise go on, and hold licences. Raises ToolTimeout, naming ``what``, after ``timeout`` seconds.
+    """
+    with _sigterm_as_exit():
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env=None if environment is None else dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ToolTimeout(f"{what} did not end in {timeout:g} s; give it more time or less work") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Leave by an exception when a batch system sends SIGTERM; by default Python would die without cleaning up."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if not ours:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from talon_lib import ir
+
+RNG = np.random.default_rng(0)
+WEIGHT, BIAS = RNG.normal(size=(3, 2)), RNG.normal(size=3)
+
+
+def parts(**changes):
+    nodes = {
+        "x": ir.Input((2,)),
+        "fc": ir.Affine(WEIGHT, BIAS),
+        "lif": ir.LIF(tau=[2.0, 3.0, 4.0], r=1.0, v_leak=0.0, v_threshold=1.0),
+        "y": ir.Output((3,)),
+    }
+    return {**nodes, **changes}, [("x", "fc"), ("fc", "lif"), ("lif", "y")]
+
+
+def fingerprint(**changes):
+    return ir.Graph(*parts(**changes)).fingerprint
+
+
+BASE = fingerprint()
+
+
+def test_the_order_of_nodes_and_edges_and_the_metadata_do_not_matter():
+    nodes, edges = parts()
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        names = [str(n) for n in rng.permutation(list(nodes))]
+        shuffled = [edges[i] for i in rng.permutation(len(edges))]
+        graph = ir.Graph({n: nodes[n] for n in names}, shuffled, metadata={"seed": seed})
+        assert graph.fingerprint == BASE
+
+
+def test_how_values_were_given_does_not_matter():
+    assert fingerprint(fc=ir.Affine(WEIGHT.tolist(), BIAS.astype(np.float32))) == BASE
+    assert fingerprint(fc=ir.Affine(np.asfortranarray(WEIGHT), BIAS)) == BASE
+    assert fingerprint(x=ir.Input({"input": np.array([2])})) == BASE
+
+
+@pytest.mark.parametrize("row", range(3))
+@pytest.mark.parametrize("column", range(2))
+def test_every_single_weight_matters(row, column):
+    weight = WEIGHT.astype(np.float32)
+    weight[row, column] = np.nextafter(weight[row, column], np.float32(9))
+    assert fingerprint(fc=ir.Affine(weight, BIAS)) != BASE
+
+
+def test_everything_that_changes_what_is_computed_matters():
+    lif = {"tau": [2.0, 3.0, 4.0], "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0}
+    variants = [
+        {"fc": ir.Affine(WEIGHT)},
+        {"fc": ir.Affine(WEIGHT, BIAS, weight_t="ap_fixed<8,2>")},
+        {"fc": ir.Affine(WEIGHT, BIAS, result_t="ap_fixed<8,2>")},
+        {"fc": ir.Affine(WEIGHT, BIAS, bias_t="ap_fixed<8,2>")},
+        {"lif": ir.LIF(**{**lif, "tau": [2.0, 4.0, 3.0]})},
+        {"lif": ir.LIF(**{**lif, "v_leak": 0.1})},
+        {"lif": ir.LIF(**{**lif, "v_threshold": 1.1})},
+        {"lif": ir.LIF(**lif, reset="subtract")},
+        {"lif": ir.IF(1.0)},
+        {"lif": ir.IF(1.0, reset="subtract")},
+        {"lif": ir.ReLU()},
+        {"lif": ir.ReLU(negative_slope=0.5)},
+    ]
+    found = [fingerprint(**variant) for variant in variants]
+    assert len({BASE, *found}) == 1 + len(variants)
+
+
+def test_names_and_edges_matter():
+    nodes, edges = parts()
+    renamed = {("fc2" if n == "fc" else n): node for n, node in nodes.items()}
+    as_renamed = [tuple("fc2" if n == "fc" else n for n in edge) for edge in edges]
+    more = ir.Graph({**nodes, "z": ir.Output((3,))}, [*edges, ("fc", "z")])
+    other = ir.Graph({**nodes, "z": ir.Output((3,))}, [*edges, ("lif", "z")])
+    assert len({BASE, ir.Graph(renamed, as_renamed).fingerprint, more.fingerprint, other.fingerprint}) == 4
+
+
+def test_names_cannot_be_confused_with_kinds_or_each_other():
+    def two(first, second):
+        nodes = {"x": ir.Input((2,)), first: ir.ReLU(), second: ir.ReLU(), "y": ir.Output((2,))}
+        return ir.Graph(nodes, [("x", first), (first, second), (second, "y")]).fingerprint
+
+    assert len({two("a", "b"), two("b", "a"), two("a, b", "c"), two("a", "b, c"), two('a"', "b"), two("a", '"b')}) == 6

@@ -67,10 +67,13 @@ _output_options = _options(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="talon-dse")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Choose bits, parallelism and device for a spiking neural network."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -241,6 +244,25 @@ def csim(
         raise TalonError(f"C simulation differs from simulation at {result['difference']}")
 
 
+@cli.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--flow", default="vitis", show_default=True, help="tool chain: vitis")
+@click.option("--step", "steps", multiple=True, default=("synth",), show_default=True, help="synth, cosim, export, vsynth")
+@click.option("--timeout", type=float, default=14400.0, show_default=True, help="seconds")
+def synth(folder: Path, flow: str, steps: tuple[str, ...], timeout: float) -> None:
+    """Synthesise the hls4ml project in FOLDER with AMD's tools."""
+    from talon_lib.hls import vitis
+
+    if flow != "vitis":
+        raise ConfigError(f"unknown flow {flow!r}; there is: vitis")
+    if not (folder / "build_prj.tcl").is_file():
+        raise ConfigError(f"{folder}: not an hls4ml project; talon-dse project writes one")
+    done = vitis.run(folder, steps, timeout)
+    click.echo(f"{done.tool}: {', '.join(steps)} done, log {done.log}")
+    for report in done.reports:
+        click.echo(str(report))
+
+
 def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, record_failure: bool) -> dict[str, Any]:
     """Run a stage; print its result, or write it (and where asked its failure) in the envelope."""
     if record_failure and output is None:
@@ -308,7 +330,7 @@ def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     write_report(read_table(metrics), read_plan(sweep_json or metrics.with_name("sweep.json")), output)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
+@cli.command()
 @click.argument("config", type=_FILE)
 @click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
 @click.option(
@@ -349,6 +371,10 @@ def main() -> None:
         _fail(str(error))
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:  # a path that cannot be read or written
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _fail(message: str) -> None:

@@ -1,14 +1,16 @@
 """Errors that talon_lib raises on purpose. Each message is one line that says what to do.
 
-TalonError
-├── GraphError         a node or a graph that cannot be right
-├── PrecisionError     a number type that is unknown, or too wide to stay exact
-├── FormatError        a file that cannot be read or written
-├── ConfigError        a sweep configuration, or an argument, that cannot be right
-├── UnsupportedError   valid, but this target cannot hold it
-└── ToolError          an external program failed
-├── MissingToolError   it is not installed
-└── ToolTimeout        it did not end in the time it was given
+The tree:
+
+    TalonError
+    ├── GraphError         a node or a graph that cannot be right
+    ├── PrecisionError     a number type that is unknown, or too wide to stay exact
+    ├── FormatError        a file that cannot be read or written
+    ├── ConfigError        a sweep configuration, or an argument, that cannot be right
+    ├── UnsupportedError   valid, but this target cannot hold it
+    └── ToolError          an external program failed
+        ├── MissingToolError   it is not installed
+        └── ToolTimeout        it did not end in the time it was given
 """
 
 

@@ -186,7 +186,9 @@ class FixedType:
             if shift <= 0:  # Python integers, for the shift may leave 63 bits behind
                 code = values.astype(object) << -shift
                 return code, code
-            if shift > 62:  # all magnitudes are below half a step: only the sign matters
+            if shift == 63:  # one bit less, its loss remembered in the lowest
+                values, shift = values >> 1 | values & 1, 62
+            elif shift > 63:  # all magnitudes are below half a step: only the sign matters
                 values, shift = np.sign(values), 2
             floor = values >> shift
             if self.rounding == "AP_TRN":

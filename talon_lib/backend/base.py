@@ -103,7 +103,7 @@ class HardwareDescriptor:
         }
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            partial.write_text(json.dumps(content, indent=1))
+            partial.write_text(json.dumps(content, indent=1, default=_plain))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -130,6 +130,13 @@ class HardwareDescriptor:
             raise FormatError(f"{path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"{path}: not a hardware descriptor in JSON ({type(error).__name__}: {error})") from None
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as one of Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a descriptor holds plain data, not {type(value).__name__}")
 
 
 def _encode(array: Array) -> dict[str, Any]:
@@ -216,7 +223,8 @@ def check_graph(graph: Any) -> Graph:
 def describe(graph: Graph, precision: str, metadata: Mapping[str, Any]) -> HardwareDescriptor:
     """The descriptor of ``graph`` on one core."""
     parts = {name: node for name, node in graph.nodes.items() if not isinstance(node, (Input, Output))}
-    configs, tables = [], {}
+    configs: list[NodeConfig] = []
+    tables: dict[str, Array] = {}
     for name, node in parts.items():
         values = fields_of(node)
         plain = {key: value for key, value in values.items() if not isinstance(value, np.ndarray)}

@@ -17,4 +17,5 @@ def build_script(project_name: str) -> str:
     import jinja2  # `import talon_lib` needs numpy alone
 
     template = jinja2.Template(_TEMPLATE.read_text(), keep_trailing_newline=True)
-    return template.render(project=project_name, compiler_flags=COMPILER_FLAGS, options=OPTIONS, steps=STEPS)
+    text: str = template.render(project=project_name, compiler_flags=COMPILER_FLAGS, options=OPTIONS, steps=STEPS)
+    return text

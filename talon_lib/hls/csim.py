@@ -76,6 +76,7 @@ def csim(
     One library serves all reuse factors: they change no value. ``workdir`` keeps the project; otherwise it is
     removed. Raises MissingToolError without g++ or hls4ml, ToolTimeout, ToolError with the compiler's first error.
     """
+    require_compiler()  # before any work is done
     with tempfile.TemporaryDirectory(prefix="talon-csim-") as temporary:
         path = (workdir or Path(temporary)) / "project"
         project = build_project(graph, bound, ProjectSpec(io_type=io_type), path)

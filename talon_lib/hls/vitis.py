@@ -55,7 +55,7 @@ def require(steps: Collection[str]) -> VitisTool:
     """
     listed = ", ".join(step for step in STEPS if step in steps)
     if program := _find("vitis-run", "XILINX_VITIS"):
-        command = (program, "--tcl", "build_prj.tcl", "--mode", "hls")
+        command: tuple[str, ...] = (program, "--tcl", "build_prj.tcl", "--mode", "hls")
     elif program := _find("vitis_hls", "XILINX_HLS"):
         command = (program, "-f", "build_prj.tcl")
     else:

@@ -24,7 +24,7 @@ class ReLU(Memoryless):
     negative_slope: float = 0.0
 
     def check(self) -> None:
-        whole = isinstance(self.features, (int, float, np.number)) and self.features % 1 == 0
+        whole = isinstance(self.features, (int, float, np.number)) and float(self.features).is_integer()
         if self.features is not None and not (whole and self.features >= 1):
             raise GraphError(f"features must be a whole number of 1 or more, not {self.features!r}")
         if not isinstance(self.negative_slope, (int, float, np.number)) or not np.isfinite(self.negative_slope):

@@ -40,7 +40,7 @@ def collect(plan: Mapping[str, Any], results: Path) -> pa.Table:
 
     @cache
     def load(stage: str, key: str) -> Envelope:
-        return _load(result_path(results, stage, key), stage)
+        return read_result(result_path(results, stage, key), stage)
 
     rows = []
     for point in plan["points"]:
@@ -76,6 +76,8 @@ def read_table(path: Path) -> pa.Table:
     """Read metrics.parquet. Raises FormatError where it is not one of this version."""
     try:
         table = pq.read_table(path)
+    except FileNotFoundError:
+        raise FormatError(f"{path}: there is no such file; talon-dse collect writes it") from None
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror or 'not a Parquet file'}; talon-dse collect writes it") from None
     except pa.ArrowException:
@@ -85,10 +87,13 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
-def _load(path: Path, stage: str) -> Envelope:
+def read_result(path: Path, stage: str) -> Envelope:
+    """The envelope of a job; one of status failed where it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
         if content["stage"] != stage or (content["status"] == "ok") != (content["result"] is not None):
+            raise ValueError
+        if content["status"] not in _SEVERITY or (content["status"] != "ok" and not content["reason"]):
             raise ValueError
     except FileNotFoundError:
         return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from talon_lib.errors import ConfigError, ToolError
+from talon_lib.errors import ConfigError, FormatError, ToolError
 from talon_lib.sweep import collect, points, spec
 
 SNAKEFILE = Path("Snakefile")
@@ -32,16 +31,17 @@ def launch(
         raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
     plan = points.plan(spec.load(config))
     folder = results / plan.spec.name
-    with _lock(folder):
+    with _lock(folder) as lock:
         if retry_failed and not dry_run:
             _forget_failures(folder, plan)
-        status = subprocess.run(_command(config, cores, results, dry_run, options), check=False).returncode
+        command = _command(config, cores, results, dry_run, options)
+        status = subprocess.run(command, check=False, pass_fds=[lock]).returncode
         if dry_run:
             if status:
                 raise ToolError(f"Snakemake failed with exit {status}; its output above says why")
             return
         if status != 0:
-            yield from _salvage(folder, status)
+            yield from _salvage(folder, plan, status)
             return
     table = collect.read_table(folder / "metrics.parquet")
     yield collect.summary(table)
@@ -57,17 +57,24 @@ def _command(config: Path, cores: int | None, results: Path, dry_run: bool, opti
         *("--configfile", str(config)),
         *("--config", f"results_folder={results}", f"config_file={config}"),
         *("--cores", str(cores) if cores else "all"),
+        "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]
     if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
         command += ["--logger", "rich"]
+    elif not dry_run:
+        command += ["--quiet", "rules", "host"]  # a line for each job that ended, and errors
     if dry_run:
         command.append("--dry-run")
     return [*command, *options]
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for one run. The lock dies with the process, so that a killed run leaves none behind."""
+def _lock(folder: Path) -> Iterator[int]:
+    """Hold the folder for one run; yields the lock's file descriptor.
+
+    The lock dies with the processes that hold the descriptor, us and Snakemake: a killed run leaves none behind, and a
+    Snakemake that outlives us keeps it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -78,28 +85,29 @@ def _lock(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"another run of this sweep is writing to {folder}; wait for it, or stop it") from None
-        yield
+        yield handle
     finally:
         os.close(handle)
 
 
 def _forget_failures(folder: Path, plan: points.Plan) -> None:
-    """Remove the results of jobs that failed, so that they run again."""
+    """Remove the results of jobs that failed, and damaged ones, so that they run again."""
     for stage, jobs in plan.jobs.items():
         for key in jobs:
             path = points.result_path(folder, stage, key)
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                if json.loads(path.read_text())["status"] != "ok":
-                    path.unlink()
+            if collect.read_result(path, stage)["status"] != "ok":
+                path.unlink(missing_ok=True)
 
 
-def _salvage(folder: Path, status: int) -> Iterator[str]:
+def _salvage(folder: Path, plan: points.Plan, status: int) -> Iterator[str]:
     """Snakemake failed (a job was killed, say): collect what there is, with rows for what is not."""
     try:
-        plan = collect.read_plan(folder / "sweep.json")
-    except Exception:
-        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; see its output above") from None
-    table = collect.collect(plan, folder)
+        written = collect.read_plan(folder / "sweep.json")
+    except FormatError:
+        written = {}
+    if written.get("id") != plan.id:  # none, or that of an earlier configuration
+        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; see its output above")
+    table = collect.collect(written, folder)
     collect.write(table, folder / "metrics.parquet")
     yield collect.summary(table)
     yield from _failures(table)

@@ -140,7 +140,7 @@ def _designs(spec: SweepSpec) -> Iterator[Design]:
 def _point(stem: _Stem, design: Design, preset: str, simulate: Job, project: Job | None, csim: Job | None) -> Point:
     reuse, part, clock, strategy, io_type = design
     return Point(
-        id=digest("point", STAGE_VERSIONS, simulate.key, design, preset),
+        id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, preset),
         network=stem.network.name,
         timesteps=stem.steps,
         precision=stem.precision.name,

@@ -37,7 +37,7 @@ class Workload:
     """A network with data, encoded for a number of steps, and calibration samples."""
 
     graph: Graph
-    dataset: datasets.Dataset
+    dataset: datasets.Dataset | None
     encoding: datasets.Encoding
     steps: int
     calibration_samples: int | None
@@ -49,22 +49,32 @@ class Workload:
         ((name, node),) = self.graph.inputs.items()
         return {name: datasets.encode(x, self.encoding, node.shape, self.steps)}
 
+    @property
+    def test_set(self) -> datasets.Dataset:
+        """The dataset. Raises ConfigError where there is none."""
+        if self.dataset is None:
+            raise ConfigError("this needs data; give an .npz file")
+        return self.dataset
+
     def bind(self, precision: str | Precision) -> dict[str, Bound]:
-        """Types for every node, with scales from the calibration samples."""
+        """Types for every node, with scales from the calibration samples (from noise where there is no dataset)."""
+        if self.dataset is None:
+            return bind_graph(self.graph, precision, None, self.steps)
         calibration = self.inputs(self.dataset.calibration[: self.calibration_samples])
         return bind_graph(self.graph, precision, calibration, self.steps)
 
 
 def workload(
     graph: Path,
-    data: Path,
+    data: Path | None,
     encoding: datasets.Encoding,
     steps: int,
     samples: int | None,
     calibration_samples: int | None,
 ) -> Workload:
     """Read what a stage works on."""
-    return Workload(formats.read(graph), datasets.load(data).take(samples), encoding, steps, calibration_samples)
+    dataset = None if data is None else datasets.load(data).take(samples)
+    return Workload(formats.read(graph), dataset, encoding, steps, calibration_samples)
 
 
 def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]:
@@ -72,7 +82,7 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
     output = single_output(work.graph)
     bound = work.bind(precision)
     reference = work.bind("fp32")
-    x, y = work.dataset.x, work.dataset.y
+    x, y = work.test_set.x, work.test_set.y
     correct = np.zeros(work.steps, np.int64)
     agreeing = 0
     spikes: dict[str, int] = {}
@@ -127,7 +137,7 @@ def csim(work: Workload, precision: str, io_type: str, timeout: float, workdir: 
     from talon_lib.hls import csim as judge  # jinja2 and g++: not needed by the other stages
 
     bound = work.bind(precision)
-    found = judge.csim(work.graph, bound, work.inputs(work.dataset.x), work.steps, io_type, timeout, workdir)
+    found = judge.csim(work.graph, bound, work.inputs(work.test_set.x), work.steps, io_type, timeout, workdir)
     return {
         "equal": found.equal,
         "difference": None if found.difference is None else str(found.difference),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from talon_lib import ir
 from talon_lib.errors import PrecisionError
-from talon_lib.fixed import OVERFLOWS, ROUNDINGS, FixedType, parse_type
+from talon_lib.fixed import OVERFLOWS, ROUNDINGS, FixedType, ScaledInt, parse_type
 from talon_lib.precision import Precision, assign
 from talon_lib.simulate import bind_graph, run
 
@@ -131,14 +131,18 @@ def wide(rng):
 
 def neurons(rng, size):
     count = int(rng.choice([1, size]))
-    threshold = rng.uniform(0.4, 1.8, count)
     reset = str(rng.choice(["leak", "subtract"]))
+    threshold = rng.uniform(0.4, 1.8, count)
     if rng.random() < 0.4:
         return ir.IF(v_threshold=threshold, reset=reset)
+    leak = rng.uniform(-0.7, 0.3, int(rng.choice([1, size])) if count > 1 else 1)
+    if rng.random() < 0.4:  # a negative threshold: subtracting it may leave the membrane's range
+        threshold = rng.uniform(-1.5, -0.1, count)
+        leak = threshold - rng.uniform(0.3, 1.0)
     return ir.LIF(
         tau=rng.choice([1.0, 1.3, 2.0, 3.0, 20.0, 64.0], count),
         r=np.ones(count),
-        v_leak=rng.uniform(-0.7, 0.3, int(rng.choice([1, size])) if count > 1 else 1),
+        v_leak=leak,
         v_threshold=threshold,
         reset=reset,
     )
@@ -369,6 +373,20 @@ def test_several_edges_into_one_node_are_summed_exactly(seed, count):
     assert exactly(seen[0][0]["out"]) == expected
     number = parse_type(str(bound["out"].types.input))
     assert [cast(v, number) for v in expected] == expected, "the type of the sum holds it"
+
+
+@settings(max_examples=300)
+@given(st.data(), st.integers(0, 70) | st.sampled_from([61, 62, 63, 64]), seeds)
+def test_integers_of_63_bits_cast_as_fractions_do_at_every_shift(data, shift, seed):
+    number = a_type(np.random.default_rng(seed), (1, 53), (-20, 60))
+    corners = [
+        base + near for power in (shift - 1, shift, 60, 61, 62) for base in (2 ** max(power, 0),) for near in (-1, 0, 1)
+    ]
+    code = data.draw(st.sampled_from([c for c in corners if c <= 2**62]) | st.integers(0, 2**62))
+    codes = [code, -code]
+    scaled = ScaledInt(np.array(codes), number.fraction + shift)
+    expected = [cast(Fraction(c) / Fraction(2) ** scaled.fraction, number) for c in codes]
+    assert exactly(number.cast(scaled)) == expected
 
 
 def test_results_are_exact_where_float64_sums_would_not_be():

@@ -53,11 +53,21 @@ def test_reading_what_was_written_behaves_the_same(seed, tmp_path):
     assert set(read.edges) == set(graph.edges)
     np.testing.assert_array_equal(read.nodes["fc1"].weight, graph.nodes["fc1"].weight)
     np.testing.assert_array_equal(read.nodes["fc1"].bias, graph.nodes["fc1"].bias)
-    np.testing.assert_allclose(read.nodes["lif"].tau, graph.nodes["lif"].tau, rtol=3e-7)
+    np.testing.assert_array_equal(read.nodes["lif"].tau, graph.nodes["lif"].tau)
     x = np.random.default_rng(seed).normal(size=(10, 2, 3))
     for precision in ("fp32", "ap_fixed<16,6>"):
         one, other = (run(g, bind_graph(g, precision), {"x": x}, 6) for g in (graph, read))
         np.testing.assert_array_equal(one.outputs["y"], other.outputs["y"])
+
+
+def test_a_graph_with_all_values_written_out_comes_back_with_its_fingerprint(tmp_path):
+    taus = np.array([1.0, 1.7, 20.0, 333.3])
+    full = ir.LIF(tau=taus, r=taus, v_leak=[0.0, 0.1, -0.3, 0.2], v_threshold=[1.0, 0.5, 1.0, 2.0])
+    graph = network()
+    graph = ir.Graph({**graph.nodes, "lif": full}, graph.edges)
+    for dt in (1e-4, 0.003, 1.0):
+        ir.write(tmp_path / "a.nir", graph, dt=dt)
+        assert ir.read(tmp_path / "a.nir").fingerprint == graph.fingerprint
 
 
 def test_a_second_round_trip_has_the_same_fingerprint(tmp_path):
@@ -83,6 +93,7 @@ def test_dt_comes_from_the_argument_then_the_file_then_the_default(tmp_path):
     taus = [ir.read(silent), ir.read(silent, dt=0.01), ir.read(telling), ir.read(telling, dt=0.01)]
     expected = [0.02 / DEFAULT_DT, 2.0, 4.0, 2.0]
     np.testing.assert_allclose([g.nodes["node"].tau[0] for g in taus], expected, rtol=1e-6)
+    assert [g.metadata["dt"] for g in taus] == [DEFAULT_DT, 0.01, 0.005, 0.01]
 
 
 @pytest.mark.parametrize("dt", [0.0, -1e-3, float("nan")])
@@ -138,7 +149,7 @@ def test_the_euler_step_of_nir_is_ours(tmp_path):
 
 def test_a_gain_that_nothing_can_take_in_is_refused(tmp_path):
     path = nir_graph(around(nir_lif(r=5.0)), tmp_path / "a.nir")
-    with pytest.raises(FormatError, match="node 'node': its gain r.dt/tau is not 1 and no Affine of its own"):
+    with pytest.raises(FormatError, match=r"node 'node': its gain r\*dt/tau is not 1 and no Affine of its own"):
         ir.read(path, dt=0.001)
     shared = around(nir_lif(r=5.0), fc=nir.Affine(np.eye(2), np.zeros(2)))
     edges = [("x", "fc"), ("fc", "node"), ("node", "y"), ("fc", "y")]
@@ -167,7 +178,7 @@ def test_a_node_that_is_not_supported_is_named(tmp_path):
 
 def test_a_time_constant_below_one_step_is_refused(tmp_path):
     path = nir_graph(around(nir_lif(tau=0.01)), tmp_path / "a.nir")
-    with pytest.raises(FormatError, match="node 'node'.*tau must be 1 or more steps"):
+    with pytest.raises(FormatError, match=r"node 'node'.*tau must be 1 or more steps"):
         ir.read(path, dt=0.1)
 
 

@@ -8,22 +8,18 @@ def planned(config):
     """The plan of the configured sweep; a mistake in it is one line, not a traceback."""
     own = {key: value for key, value in config.items() if key not in ("results_folder", "config_file")}
     try:
-        return points.plan(spec.parse(own, config.get("config_file", "configuration")))
+        return points.plan(spec.parse(own, str(config.get("config_file", "configuration"))))
     except TalonError as error:
         raise WorkflowError(str(error)) from None
 
 
 def job(stage):
-    """A params function: the command line of the job with the wildcards' key."""
-    return lambda wildcards: PLAN.jobs[stage][wildcards.key].command
+    """A params function: the command line of the job with the wildcards' key.
 
-
-def files(stage):
-    """An input function: the files a job reads. Their content is in the key, so their age does not matter."""
-    return lambda wildcards: [
-        ancient(PLAN.jobs[stage][wildcards.key].graph),
-        ancient(PLAN.jobs[stage][wildcards.key].data),
-    ]
+    The key stands for all that the result depends on, contents of files included, so nothing else makes a job run
+    again: rules of jobs have no input, and Snakemake does not track params that are derived from the output.
+    """
+    return lambda wildcards, output: PLAN.jobs[stage][wildcards.key].command
 
 
 def results(*stages):
@@ -32,4 +28,4 @@ def results(*stages):
 
 
 PLAN = planned(config)
-RESULTS = Path(config.get("results_folder", "results")) / PLAN.spec.name
+RESULTS = Path(str(config.get("results_folder", "results"))) / PLAN.spec.name

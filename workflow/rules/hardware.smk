@@ -1,7 +1,5 @@
 rule project:
     """The hls4ml project of one design."""
-    input:
-        files("project"),
     output:
         RESULTS / "project" / "{key}.json",
     log:
@@ -12,13 +10,11 @@ rule project:
         arguments=job("project"),
         folder=lambda wildcards: RESULTS / "project" / wildcards.key,
     shell:
-        "talon-dse project {params.arguments} --folder {params.folder} --record-failure --output {output} > {log} 2>&1"
+        "talon-dse project {params.arguments} --folder {params.folder:q} --record-failure --output {output:q} > {log:q} 2>&1"
 
 
 rule csim:
     """C simulation of one network at one precision against ours; serves all reuse factors."""
-    input:
-        files("csim"),
     output:
         RESULTS / "csim" / "{key}.json",
     log:
@@ -28,4 +24,4 @@ rule csim:
     params:
         arguments=job("csim"),
     shell:
-        "talon-dse csim {params.arguments} --record-failure --output {output} > {log} 2>&1"
+        "talon-dse csim {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

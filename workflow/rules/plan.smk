@@ -11,4 +11,4 @@ rule plan:
         plan=PLAN.id,
         configuration=json.dumps(PLAN.spec.model_dump(mode="json")),
     shell:
-        "printf '%s' {params.configuration:q} | talon-dse plan - --key {params.plan} --output {output} > {log} 2>&1"
+        "printf '%s' {params.configuration:q} | talon-dse plan - --key {params.plan} --output {output:q} > {log:q} 2>&1"

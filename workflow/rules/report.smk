@@ -8,7 +8,7 @@ rule collect:
     log:
         RESULTS / "logs" / "collect.log",
     shell:
-        "talon-dse collect {input.plan} --output {output} > {log} 2>&1"
+        "talon-dse collect {input.plan:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -21,4 +21,4 @@ rule report:
     log:
         RESULTS / "logs" / "report.log",
     shell:
-        "talon-dse report {input.metrics} --output {output} > {log} 2>&1"
+        "talon-dse report {input.metrics:q} --output {output:q} > {log:q} 2>&1"

@@ -1,7 +1,5 @@
 rule simulate:
     """Accuracy, activity and memory of one network at one precision."""
-    input:
-        files("simulate"),
     output:
         RESULTS / "simulate" / "{key}.json",
     log:
@@ -11,4 +9,4 @@ rule simulate:
     params:
         arguments=job("simulate"),
     shell:
-        "talon-dse simulate {params.arguments} --record-failure --output {output} > {log} 2>&1"
+        "talon-dse simulate {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

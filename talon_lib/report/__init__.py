@@ -1,0 +1,1 @@
+"""From the table of a sweep to one self-contained HTML page."""

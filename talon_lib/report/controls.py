@@ -1,0 +1,142 @@
+"""What moves in the report: the choice of the preset, and the table of all points with its search field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from bokeh.models import (
+    BooleanFilter,
+    CDSView,
+    ColumnDataSource,
+    CustomJS,
+    DataTable,
+    Div,
+    GroupFilter,
+    HTMLTemplateFormatter,
+    NumberFormatter,
+    Range1d,
+    Select,
+    StringFormatter,
+    TableColumn,
+    TextInput,
+)
+
+from talon_lib.report.figures import Spans
+
+ALL = "all presets"
+
+_TEXT, _SHARE, _WHOLE, _ENERGY, _TIME = range(5)
+_COLUMNS = (
+    ("network", "network", _TEXT, 90),
+    ("precision", "precision", _TEXT, 120),
+    ("timesteps", "steps", _WHOLE, 50),
+    ("reuse_factor", "reuse", _WHOLE, 55),
+    ("energy_preset", "preset", _TEXT, 130),
+    ("part", "part", _TEXT, 90),
+    ("clock_period_ns", "clock (ns)", _TIME, 75),
+    ("accuracy", "accuracy", _SHARE, 90),
+    ("agreement_fp32", "agrees with fp32", _SHARE, 135),
+    ("energy_uj", "energy (µJ)", _ENERGY, 90),
+    ("mac_energy_uj", "MAC (µJ)", _ENERGY, 80),
+    ("spike_energy_uj", "spikes (µJ)", _ENERGY, 85),
+    ("sram_energy_uj", "SRAM (µJ)", _ENERGY, 80),
+    ("weight_memory_bytes", "weights (bytes)", _WHOLE, 105),
+    ("latency_us", "latency ≥ (µs)", _TIME, 100),
+    ("multipliers", "multipliers", _WHOLE, 85),
+    ("csim_status", "csim", _TEXT, 75),
+    ("status", "status", _TEXT, 65),
+    ("point_id", "point id", _TEXT, 140),
+)
+
+_FILTER = """
+const words = text.value_input.toLowerCase().split(/\\s+/).filter((word) => word)
+const preset = select.value
+const data = source.data
+const kept = Array.from(data.search, (row, i) =>
+  (preset === every || data.energy_preset[i] === preset) && words.every((word) => row.includes(word)))
+keep.booleans = kept
+const count = kept.filter((yes) => yes).length
+note.text = `${count.toLocaleString("en")} of ${kept.length.toLocaleString("en")} points`
+"""
+
+_PRESET = """
+preset.group = this.value
+for (const [range, spans] of ranges) {
+  const span = spans.get ? spans.get(this.value) : spans[this.value]
+  if (span) { range.setv({start: span[0], end: span[1], reset_start: span[0], reset_end: span[1]}) }
+}
+"""
+
+
+def points_source(frame: pd.DataFrame) -> ColumnDataSource:
+    """All points, for the table and for the marks in the plots."""
+    data: dict[str, object] = {}
+    for name, _, form, _ in _COLUMNS:
+        column = frame[name]
+        data[name] = column.fillna("").tolist() if form == _TEXT else column.astype("float64").to_numpy(copy=True)
+    data["score"] = (frame["score"] * 100).to_numpy(copy=True)
+    words = frame[[name for name, _, form, _ in _COLUMNS if form == _TEXT] + ["strategy", "io_type"]].fillna("")
+    reuse, steps = frame["reuse_factor"], frame["timesteps"]
+    data["search"] = [
+        f"{' '.join(map(str, row))} reuse={r} steps={s}".lower()
+        for row, r, s in zip(words.itertuples(index=False), reuse, steps, strict=True)
+    ]
+    return ColumnDataSource(data)
+
+
+def preset_select(names: Sequence[str], first: str, preset: GroupFilter, ranges: list[tuple[Range1d, Spans]]) -> Select:
+    """The choice of the preset: moves the filter, and every x range to what the preset needs."""
+    select = Select(title="Energy preset", value=first, options=list(names), width=260)
+    spans = [[own, {name: list(span) for name, span in found.items()}] for own, found in ranges]
+    select.js_on_change("value", CustomJS(args={"preset": preset, "ranges": spans}, code=_PRESET))
+    return select
+
+
+def linked_copy(select: Select) -> Select:
+    """A second widget that is always at the same value."""
+    copy = Select(title=select.title, value=select.value, options=select.options, width=select.width)
+    select.js_link("value", copy, "value")
+    copy.js_link("value", select, "value")
+    return copy
+
+
+def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, TextInput | Select | Div | DataTable]:
+    """The table of all points with its search field, its own choice of preset (it follows ``select``), and a count."""
+    presets = list(dict.fromkeys(source.data["energy_preset"]))
+    first = select.value if select is not None else ALL
+    shown = [first in (ALL, name) for name in source.data["energy_preset"]]
+    keep = BooleanFilter(booleans=shown)
+    text = TextInput(title="Search (every word must occur)", placeholder="digits int8 reuse=4", width=260)
+    own = Select(title="Energy preset", value=first, options=[ALL, *presets], width=260)
+    note = Div(text=f"{sum(shown):,} of {len(shown):,} points", styles={"font": "14px Helvetica, Arial, sans-serif"})
+    args = {"text": text, "select": own, "source": source, "keep": keep, "note": note, "every": ALL}
+    refresh = CustomJS(args=args, code=_FILTER)
+    text.js_on_change("value_input", refresh)
+    own.js_on_change("value", refresh)
+    if select is not None:
+        select.js_link("value", own, "value")
+    table = DataTable(
+        source=source,
+        view=CDSView(filter=keep),
+        columns=[TableColumn(field=name, title=title, width=width, formatter=_formatter(form)) for name, title, form, width in _COLUMNS],
+        index_position=None,
+        autosize_mode="none",
+        fit_columns=False,
+        reorderable=False,
+        frozen_columns=2,
+        height=440,
+        row_height=26,
+        sizing_mode="stretch_width",
+    )
+    return {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
+
+
+def _formatter(form: int) -> StringFormatter | NumberFormatter | HTMLTemplateFormatter:
+    if form == _TEXT:
+        return StringFormatter()
+    if form == _ENERGY:  # four significant digits whatever the size
+        code = '<%= Number.isFinite(value) ? Number(value).toPrecision(4) : "–" %>'
+        return HTMLTemplateFormatter(template=f'<div style="text-align: right">{code}</div>')
+    pattern = {_SHARE: "0.00%", _WHOLE: "0,0", _TIME: "0,0.[0000]"}[form]
+    return NumberFormatter(format=pattern, text_align="right", nan_format="–", null_format="–")

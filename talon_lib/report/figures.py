@@ -1,0 +1,332 @@
+"""Bokeh figures of the report, each from frames of :mod:`talon_lib.report.tables`. Energies in uJ, scores in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from bokeh.models import (
+    BoxAnnotation,
+    CDSView,
+    ColumnDataSource,
+    Filter,
+    GroupFilter,
+    IntersectionFilter,
+    NumeralTickFormatter,
+    Range1d,
+    Span,
+    TapTool,
+)
+from bokeh.plotting import figure
+
+from talon_lib.report import tables
+from talon_lib.report.labels import place, spread
+from talon_lib.report.style import FONT, INK, MARKERS, MUTED, PARTS, RULE, hover, new_figure, text_style
+
+PERCENT = "%"
+_INNER = (450.0, 250.0)  # pixels inside the axes of a panel, about: what labels are placed for
+
+Spans = dict[str, tuple[float, float]]
+
+
+def score_label(metric: str) -> str:
+    """Axis label of a score."""
+    return f"{metric.capitalize()} ({PERCENT})"
+
+
+def _padded(values: pd.Series, before: float, after: float) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    width = high - low or max(abs(high), 1e-6) * 0.1
+    return low - before * width, high + after * width
+
+
+def bits_figure(rows: pd.DataFrame, case: tables.Case, lost: tables.Loss | None, colour: Mapping[str, str]) -> figure:
+    """Score of each precision, by rising bits; the reference as a line, and a band where the loss is tolerable."""
+    reference = lost.reference_score * 100 if lost else None
+    shown = rows[rows["precision"] != lost.reference] if lost else rows
+    scores = (shown["score"] * 100).tolist()
+    names = shown["precision"].tolist()
+    low, high = _padded(pd.Series([*scores, *([reference] if reference else [])]), 0.12, 0.16)
+    plot = new_figure(
+        case.title,
+        "precision, by rising bits of weight",
+        score_label(case.metric),
+        x_range=names,
+        y_range=Range1d(max(low, 0), high),
+    )
+    plot.xgrid.grid_line_color = None
+    if len(names) > 9 or sum(map(len, names)) > 60:
+        plot.xaxis.major_label_orientation = 0.9
+    if reference is not None and lost is not None:
+        bottom = reference - 100 * tables.TOLERANCE
+        plot.add_layout(BoxAnnotation(bottom=bottom, top=reference, fill_color="#009E73", fill_alpha=0.10, line_width=0))
+        plot.add_layout(Span(location=reference, dimension="width", line_color=INK, line_dash="dashed", line_width=1.2))
+        note = f"{lost.reference} {reference:.2f} %; shaded: up to 1 point less"
+        plot.text(
+            x=[names[0]], y=[reference], text=[note], x_offset=-10, y_offset=-10, **text_style(text_color=MUTED)
+        )
+    family = shown[shown["kind"] == "int"]
+    plot.line(family["precision"].tolist(), (family["score"] * 100).tolist(), line_color=RULE, line_width=2)
+    source = ColumnDataSource(
+        {
+            "precision": names,
+            "score": scores,
+            "bits": shown["bits_text"].tolist(),
+            "colour": [colour[name] for name in names],
+            "marker": [MARKERS[family] for family in shown["kind"]],
+            "text": [f"{score:.2f}" for score in scores],
+        }
+    )
+    dots = plot.scatter(
+        "precision", "score", size=11, marker="marker", fill_color="colour", line_color="white", source=source
+    )
+    if len(names) <= 10:
+        plot.text(
+            "precision", "score", text="text", y_offset=14, text_align="center", source=source, **text_style("11px")
+        )
+    tips = [("precision", "@precision"), ("bits of weight", "@bits"), (case.metric, "@score{0.00} %")]
+    plot.add_tools(hover([dots], tips))
+    return plot
+
+
+def pareto_figure(
+    network: str,
+    runs: pd.DataFrame,
+    points: ColumnDataSource,
+    preset: Filter,
+    first_preset: str,
+    colour: Mapping[str, str],
+) -> tuple[figure, Spans]:
+    """Score against energy of one network with the Pareto front of the chosen preset; and the x range of each preset.
+
+    ``runs`` are drawn; over them lie the points of the shared source, unseen until selected, so that a click marks
+    rows of the table and a row of the table its point.
+    """
+    metric = str(runs["metric"].iloc[0])
+    y_low, y_high = _padded(runs["score"] * 100, 0.14, 0.16)
+    y_range = Range1d(max(y_low, 0), y_high)
+    spans: Spans = {}
+    drawn, lines = [], []
+    for name, group in runs.groupby("energy_preset", sort=False):
+        low, high = spans[str(name)] = _padded(group["energy_uj"], 0.1, 0.14)
+        group = group.assign(**_places(group, (low, high), (y_range.start, y_range.end)))
+        drawn.append(group)
+        best = group[group["on_front"]].sort_values("energy_uj")
+        lines.append((str(name), *_stairs(best["energy_uj"].tolist(), (best["score"] * 100).tolist(), high)))
+    plot = new_figure(
+        network,
+        "energy of one inference (µJ)",
+        score_label(metric),
+        height=360,
+        x_range=Range1d(*spans[first_preset]),
+        y_range=y_range,
+    )
+    plot.xaxis.ticker.desired_num_ticks = 5
+    plot.xaxis.formatter = NumeralTickFormatter(format="0.[000000]")
+    stairs = ColumnDataSource(dict(zip(("energy_preset", "xs", "ys"), map(list, zip(*lines, strict=True)), strict=True)))
+    view = CDSView(filter=preset)
+    plot.multi_line("xs", "ys", source=stairs, view=view, line_color=MUTED, line_width=1.6)
+    source = _pareto_source(pd.concat(drawn), colour)
+    plot.text(
+        "energy_uj",
+        "score",
+        text="label",
+        x_offset="dx",
+        y_offset="dy",
+        text_align="align",
+        source=source,
+        view=CDSView(filter=preset),
+        **text_style(),
+    )
+    style = {"size": 12, "marker": "marker", "fill_color": "colour", "fill_alpha": "alpha", "line_color": "colour"}
+    dots = plot.scatter("energy_uj", "score", source=source, view=CDSView(filter=preset), line_width=1.5, **style)
+    mine = IntersectionFilter(operands=[GroupFilter(column_name="network", group=network), preset])
+    rings = plot.scatter(
+        "energy_uj", "score", source=points, view=CDSView(filter=mine), size=20, fill_alpha=0, line_alpha=0
+    )
+    rings.selection_glyph = rings.glyph.clone(line_alpha=1, line_color=INK, line_width=2.5)
+    rings.nonselection_glyph = rings.glyph.clone()
+    tips = [
+        ("precision", "@design (@bits bits of weight)"),
+        (metric, "@score{0.00} %"),
+        ("energy", "@energy_uj{0.[0000000]} µJ"),
+        ("weights", "@weight_memory_bytes{0,0} bytes"),
+        ("points here", "@stands_for"),
+        ("status", "@status"),
+    ]
+    plot.add_tools(hover([dots], tips), TapTool(renderers=[rings]))
+    return plot, spans
+
+
+def _places(group: pd.DataFrame, x: tuple[float, float], y: tuple[float, float]) -> dict[str, list[object]]:
+    """Columns that say where the label of each run goes; runs on the front choose first."""
+    pixels = [
+        ((energy - x[0]) / (x[1] - x[0]) * _INNER[0], (y[1] - 100 * score) / (y[1] - y[0]) * _INNER[1])
+        for energy, score in zip(group["energy_uj"], group["score"], strict=True)
+    ]
+    texts = group["design"].tolist()
+    first = [i for i, best in enumerate(group["on_front"]) if best]
+    places = place(pixels, texts, first, _INNER)
+    return {
+        "dx": [own.dx for own in places],
+        "dy": [own.dy for own in places],
+        "align": [own.align for own in places],
+        "label": [text if own.shown else "" for text, own in zip(texts, places, strict=True)],
+    }
+
+
+def _stairs(x: list[float], y: list[float], end: float) -> tuple[list[float], list[float]]:
+    """The border of what the front dominates: nothing lies between two designs, so steps and no slopes."""
+    if not x:
+        return [], []
+    return [*np.repeat(x, 2)[1:].tolist(), end], np.repeat(y, 2).tolist()
+
+
+def _pareto_source(runs: pd.DataFrame, colour: Mapping[str, str]) -> ColumnDataSource:
+    columns = ["energy_preset", "design", "energy_uj", "weight_memory_bytes", "stands_for", "status"]
+    data = {name: runs[name].tolist() for name in (*columns, "dx", "dy", "align", "label")}
+    data["bits"] = runs["bits_text"].tolist()
+    data["score"] = (runs["score"] * 100).tolist()
+    data["colour"] = [colour[name] for name in runs["precision"]]
+    data["marker"] = [
+        MARKERS[family] if status == "ok" else "x" for family, status in zip(runs["kind"], runs["status"], strict=True)
+    ]
+    data["alpha"] = [1.0 if best else 0.25 for best in runs["on_front"]]
+    return ColumnDataSource(data)
+
+
+def energy_figure(
+    title: str, runs: pd.DataFrame, preset: Filter, first_preset: str
+) -> tuple[figure, Spans]:
+    """Energy by part as stacked bars, a bar a precision; and the x range of each preset."""
+    rows = runs.sort_values("rank", kind="stable")
+    names = list(dict.fromkeys(rows["precision"]))
+    data = {name: rows[name].tolist() for name in ("precision", "energy_preset", "energy_uj")}
+    edge = np.zeros(len(rows))
+    for part in PARTS:
+        value = rows[f"{part}_energy_uj"].fillna(0).to_numpy()
+        data[f"{part}_left"], data[part], data[f"{part}_right"] = edge.tolist(), value.tolist(), (edge + value).tolist()
+        edge = edge + value
+    data["text"] = [f"{value:.3g}" for value in rows["energy_uj"]]
+    source = ColumnDataSource(data)
+    spans = {str(name): (0.0, float(own.max()) * 1.14 or 1.0) for name, own in rows.groupby("energy_preset")["energy_uj"]}
+    plot = new_figure(
+        title,
+        "energy of one inference (µJ)",
+        "",
+        height=max(190, 84 + 27 * len(names)),
+        x_range=Range1d(*spans[first_preset]),
+        y_range=names,
+    )
+    plot.ygrid.grid_line_color = None
+    plot.yaxis.axis_line_color = plot.yaxis.major_tick_line_color = None
+    plot.xaxis.ticker.desired_num_ticks = 5
+    plot.xaxis.formatter = NumeralTickFormatter(format="0.[000000]")
+    bars = [
+        plot.hbar(
+            y="precision",
+            left=f"{part}_left",
+            right=f"{part}_right",
+            height=0.72,
+            color=colour,
+            source=source,
+            view=CDSView(filter=preset),
+        )
+        for part, (_, colour) in PARTS.items()
+    ]
+    plot.text(
+        "energy_uj", "precision", text="text", x_offset=6, source=source, view=CDSView(filter=preset), **text_style()
+    )
+    tips = [("precision", "@precision"), ("all", "@energy_uj{0.[0000000]} µJ")]
+    tips += [(name, f"@{part}{{0.[0000000]}} µJ") for part, (name, _) in PARTS.items()]
+    plot.add_tools(hover(bars, tips))
+    return plot, spans
+
+
+def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str]) -> figure | None:
+    """Accuracy after every step, a line a precision, labelled at its end; None without labels in the data."""
+    rows = rows[[values is not None and len(values) > 0 for values in rows["accuracy_by_step"]]]
+    if rows.empty:
+        return None
+    lines = [(np.asarray(values, float) * 100).tolist() for values in rows["accuracy_by_step"]]
+    steps = max(map(len, lines))
+    low, high = _padded(pd.Series([value for line in lines for value in line]), 0.06, 0.08)
+    low, high = max(low, 0.0), min(high, 102.0)
+    plot = new_figure(
+        case.title,
+        "timesteps",
+        score_label("accuracy"),
+        height=360,
+        x_range=Range1d(1 - 0.02 * steps, 1 + (steps - 1 or 1) * 1.34),
+        y_range=Range1d(low, high),
+    )
+    plot.xaxis.ticker = sorted({1, steps, *(round(1 + (steps - 1) * k / 6) for k in range(1, 6))})
+    plot.xgrid.grid_line_color = None
+    ends = spread([line[-1] for line in lines], (high - low) * 14 / _INNER[1], low, high)
+    reach = 1 + (steps - 1 or 1) * 1.07
+    renderers = []
+    for name, line, end in zip(rows["precision"], lines, ends, strict=True):
+        x = list(range(1, len(line) + 1))
+        source = ColumnDataSource({"step": x, "accuracy": line, "precision": [name] * len(x)})
+        options = {"source": source, "color": colour[name]}
+        plot.line("step", "accuracy", line_width=2, line_dash="dashed" if name == "fp32" else "solid", **options)
+        renderers.append(plot.scatter("step", "accuracy", size=5, **options))
+        plot.line([len(line), reach], [line[-1], end], line_width=1, line_alpha=0.6, color=colour[name])
+        label = f"{name}  {line[-1]:.2f} %"
+        plot.text([reach], [end], text=[label], x_offset=4, **text_style("11px"))
+    tips = [("precision", "@precision"), ("steps", "@step"), ("accuracy", "@accuracy{0.00} %")]
+    plot.add_tools(hover(renderers, tips))
+    return plot
+
+
+def hardware_figure(network: str, points: pd.DataFrame) -> figure:
+    """Least latency against multipliers of the designs of a network, both logarithmic; a line a clock and strategy."""
+    plot = new_figure(
+        network,
+        "parallel multipliers",
+        "latency of one inference, lower bound (µs)",
+        x_axis_type="log",
+        y_axis_type="log",
+        x_range=Range1d(float(points["multipliers"].min()) / 1.6, float(points["multipliers"].max()) * 2.2),
+        y_range=Range1d(float(points["latency_us"].min()) / 1.6, float(points["latency_us"].max()) * 1.8),
+    )
+    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
+    plot.yaxis.formatter = NumeralTickFormatter(format="0.[0000]")
+    axes = [name for name in ("timesteps", "clock_period_ns", "strategy") if points[name].nunique() > 1]
+    groups = points.groupby(axes, sort=False) if axes else [((), points)]
+    palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    dots = []
+    for index, (key, group) in enumerate(groups):
+        rows = group.drop_duplicates(["reuse_factor", "multipliers", "latency_us"]).sort_values("multipliers")
+        columns = ["reuse_factor", "multipliers", "latency_us", "cycles_per_step", "clock_period_ns", "strategy"]
+        source = ColumnDataSource({name: rows[name].tolist() for name in columns})
+        source.data["text"] = [f"reuse {value}" for value in rows["reuse_factor"]]
+        named = {"legend_label": ", ".join(map(_axis_text, axes, key))} if axes else {}
+        look = {"color": palette[index % len(palette)], "source": source, **named}
+        plot.line("multipliers", "latency_us", line_width=1.5, line_alpha=0.5, **look)
+        dots.append(plot.scatter("multipliers", "latency_us", size=10, **look))
+        if index == 0:
+            offset = {"x_offset": 9, "y_offset": -9}
+            plot.text("multipliers", "latency_us", text="text", source=source, **offset, **text_style())
+    if axes:
+        plot.add_layout(plot.legend[0], "below")
+        plot.legend.label_text_font = FONT
+        plot.legend.label_text_font_size = "11.5px"
+        plot.legend.border_line_color = None
+        plot.legend.ncols = 2
+    tips = [
+        ("reuse factor", "@reuse_factor"),
+        ("multipliers", "@multipliers{0,0}"),
+        ("latency", "@latency_us{0.[0000]} µs or more"),
+        ("cycles a step", "@cycles_per_step{0,0} or more"),
+        ("clock, strategy", "@clock_period_ns ns, @strategy"),
+    ]
+    plot.add_tools(hover(dots, tips))
+    return plot
+
+
+def _axis_text(axis: str, value: object) -> str:
+    return {"timesteps": f"{value} steps", "clock_period_ns": f"{value:g} ns" if isinstance(value, float) else ""}.get(
+        axis, str(value)
+    )

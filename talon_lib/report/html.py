@@ -1,0 +1,289 @@
+"""The report of a sweep: one HTML file that needs no network, the same bytes for the same table and plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import pyarrow as pa
+from bokeh.core.json_encoder import serialize_json
+from bokeh.document import Document
+from bokeh.models import GroupFilter, Model, Range1d
+from bokeh.resources import Resources
+from markupsafe import Markup
+
+from talon_lib.cost.energy import EnergyPreset, get_preset
+from talon_lib.errors import ConfigError
+from talon_lib.report import controls, figures, tables
+from talon_lib.report.style import MARKERS, PARTS, colours
+from talon_lib.sweep.schema import GROUPS, describe
+
+_COMPONENTS = ["bokeh", "bokeh-widgets", "bokeh-tables"]
+_ID = re.compile(r"p\d+")
+
+_MEANING = {
+    "simulate": (
+        "Simulated",
+        "Every sample runs through the simulation with the number types of the hardware, bit by bit. Accuracy holds for "
+        "these samples only.",
+    ),
+    "energy": (
+        "Not measured",
+        "TALON's accounting: operations times the preset's price. It charges a MAC the same at every width, so in these "
+        "figures fewer bits save reads of weights only; a narrower multiplier that costs less is not in them. Clock "
+        "tree, leakage and traffic to external memory are not in them either.",
+    ),
+    "estimate": (
+        "Not measured",
+        "Analytic lower bounds: at least so many cycles, at least so many multipliers. They assume that the target "
+        "clock is met. No synthesis stands behind them; LUT, FF, DSP, BRAM and Fmax are unknown here.",
+    ),
+    "project": ("Generated", "The hls4ml project of the design was written. Writing it is not synthesising it."),
+    "csim": (
+        "Executed",
+        "The C++ of the hls4ml project was compiled and run on the first samples, and every spike, membrane and output "
+        "compared with the simulation. Bits are judged, time is not.",
+    ),
+}
+
+
+def write_report(table: pa.Table, plan: Mapping[str, Any], path: Path) -> None:
+    """Write the report of a collected table and its plan (the content of sweep.json), whole or not at all."""
+    page = render(table, plan)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
+    """The page as text."""
+    frame = tables.load(table)
+    runs = tables.runs(frame)
+    roots = _Roots()
+    context = {
+        "plan": plan,
+        "summary": _summary(frame),
+        "failures": tables.failures(frame),
+        "csim": tables.csim(frame),
+        "legend": _legend(frame),
+        "default_preset": tables.default_preset(tables.presets(frame)),
+        "losses": [(case, tables.loss(frame, case)) for case in tables.cases(frame)],
+        "sections": _draw(frame, runs, roots),
+        "fronts": _fronts(runs),
+        "spread": _energy_spread(runs),
+        "reuse_constant": bool((frame["stands_for"] > 1).any()),
+        "parts": list(PARTS.values()),
+        "sources": _sources(frame),
+        "presets": [_preset(name) for name in tables.presets(frame)],
+        "columns": describe(),
+        "configuration": json.dumps(plan.get("configuration", {}), indent=2, ensure_ascii=False),
+        "provenance": plan.get("provenance", {}),
+        "command": shlex.join(map(str, plan.get("provenance", {}).get("command", []))),
+        "bokeh": Markup(Resources(mode="inline", components=_COMPONENTS).render_js()),
+        "document": Markup(_json(roots.document())),
+    }
+    return _environment().get_template("report.html.j2").render(context)
+
+
+class _Roots:
+    """The Bokeh models of the page, each with the id of the element that it fills."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, Model] = {}
+
+    def add(self, element: str, model: Model) -> str:
+        """Show the model in that element."""
+        self._models[element] = model
+        return element
+
+    def document(self) -> dict[str, Any]:
+        """What ``Bokeh.embed.embed_items`` takes; models are numbered by appearance, so equal input is equal text."""
+        document = Document(title="talon-dse")
+        for model in self._models.values():
+            document.add_root(model)
+        roots = {model.id: element for element, model in self._models.items()}
+        item = {"docid": "report", "roots": roots, "root_ids": list(roots)}
+        content = json.loads(serialize_json({"docs": {"report": document.to_json(deferred=False)}}))
+        numbers: dict[str, str] = {}
+        content = _renumbered(content, numbers)
+        item["roots"] = {numbers[key]: element for key, element in roots.items()}
+        item["root_ids"] = [numbers[key] for key in roots]
+        return {**content, "items": [item]}
+
+
+def _renumbered(value: Any, numbers: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        found = {key: _renumbered(own, numbers) for key, own in value.items() if key != "id"}
+        own = value.get("id")
+        if isinstance(own, str) and _ID.fullmatch(own):
+            return {"id": numbers.setdefault(own, f"m{len(numbers)}"), **found}
+        return {"id": own, **found} if "id" in value else found
+    return [_renumbered(own, numbers) for own in value] if isinstance(value, list) else value
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    """JSON that no text in it can end as a script element."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, list[str]]:
+    """Fill ``roots`` with every figure; returns the element ids by section."""
+    found: dict[str, list[str]] = {name: [] for name in ("bits", "pareto", "energy", "steps", "hardware")}
+    colour = colours(tables.precisions(frame))
+    names = tables.presets(frame)
+    first = tables.default_preset(names)
+    preset = GroupFilter(column_name="energy_preset", group=first)
+    points = controls.points_source(frame)
+    ranges: list[tuple[Range1d, figures.Spans]] = []
+    for index, case in enumerate(tables.cases(frame)):
+        rows = tables.of_case(frame, case)
+        lost = tables.loss(frame, case)
+        if lost is not None:
+            found["bits"].append(roots.add(f"bits-{index}", figures.bits_figure(rows, case, lost, colour)))
+        priced = runs[(runs["network"] == case.network) & (runs["timesteps"] == case.timesteps)]
+        if not priced.empty:
+            plot, spans = figures.energy_figure(case.title, priced, preset, first)
+            found["energy"].append(roots.add(f"energy-{index}", plot))
+            ranges.append((plot.x_range, spans))
+        if (plot := figures.steps_figure(rows, case, colour)) is not None:
+            found["steps"].append(roots.add(f"steps-{index}", plot))
+    for index, network in enumerate(dict.fromkeys(frame["network"])):
+        own = runs[runs["network"] == network]
+        if not own.empty:
+            plot, spans = figures.pareto_figure(network, own, points, preset, first, colour)
+            found["pareto"].append(roots.add(f"pareto-{index}", plot))
+            ranges.append((plot.x_range, spans))
+        designs = frame[(frame["network"] == network) & (frame["multipliers"] > 0) & (frame["latency_us"] > 0)]
+        if not designs.empty:
+            found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, designs)))
+    select = controls.preset_select(names, first, preset, ranges) if ranges and len(names) > 1 else None
+    if select is not None:
+        roots.add("preset-pareto", select)
+        roots.add("preset-energy", controls.linked_copy(select))
+    found["selects"] = ["preset-pareto", "preset-energy"] if select is not None else []
+    for element, model in controls.points_table(points, select).items():
+        roots.add(element, model)
+    return found
+
+
+def _summary(frame: pd.DataFrame) -> dict[str, Any]:
+    axes = {
+        "network": "networks",
+        "timesteps": "numbers of timesteps",
+        "precision": "precisions",
+        "reuse_factor": "reuse factors",
+        "part": "parts",
+        "clock_period_ns": "clock periods",
+        "strategy": "strategies",
+        "io_type": "io types",
+        "energy_preset": "energy presets",
+    }
+    many = {name: int(frame[name].nunique()) for name in axes}
+    always = ("network", "precision", "reuse_factor", "energy_preset")
+    several = [(many[name], text) for name, text in axes.items() if name in always or many[name] > 1]
+    several = [(count, text) for count, text in several if text != axes["timesteps"] or _steps_vary(frame)]
+    status = frame["status"].value_counts(sort=False)
+    return {
+        "points": len(frame),
+        "axes": [f"{count} {text if count != 1 else _singular(text)}" for count, text in several],
+        "status": [(name, int(status[name])) for name in ("ok", "unsupported", "timeout", "failed") if name in status],
+    }
+
+
+def _steps_vary(frame: pd.DataFrame) -> bool:
+    return bool((frame.groupby("network")["timesteps"].nunique() > 1).any())
+
+
+def _singular(text: str) -> str:
+    return text.replace("numbers", "number") if text.startswith("numbers") else text.removesuffix("s")
+
+
+def _legend(frame: pd.DataFrame) -> list[dict[str, str]]:
+    names = tables.precisions(frame)
+    colour = colours(names)
+    return [
+        {"name": name, "colour": colour[name], "marker": MARKERS[family]}
+        for name, family in zip(names["precision"], names["kind"], strict=True)
+    ]
+
+
+def _fronts(runs: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The Pareto-optimal runs by preset: networks in the table's order, by rising energy."""
+    best = runs[runs["on_front"]]
+    found = []
+    for preset in dict.fromkeys(best["energy_preset"]):
+        own = best[best["energy_preset"] == preset]
+        rows: list[dict[str, Any]] = []
+        for network in dict.fromkeys(own["network"]):
+            rows += own[own["network"] == network].sort_values("energy_uj").to_dict("records")
+        found.append((preset, rows))
+    return found
+
+
+def _energy_spread(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each network at the default preset: the least and the most energy, and the share of spikes."""
+    own = runs[runs["energy_preset"] == tables.default_preset(list(dict.fromkeys(runs["energy_preset"])))]
+    found = []
+    for network in dict.fromkeys(own["network"]):
+        rows = own[own["network"] == network].sort_values("energy_uj", kind="stable")
+        low, high = rows.iloc[0], rows.iloc[-1]
+        if len(rows) > 1 and high["energy_uj"] > 0:
+            share = {part: float((rows[f"{part}_energy_uj"] / rows["energy_uj"]).max()) for part in PARTS}
+            found.append({"network": network, "low": low, "high": high, "share": share})
+    return found
+
+
+def _sources(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    found = []
+    for group, (state, text) in _MEANING.items():
+        names = [field.name for field in GROUPS[group] if not field.name.endswith("_source")]
+        known = int(frame[f"{group}_source"].notna().sum())
+        values = tables.sources(frame, group)
+        found.append(
+            {"group": group, "state": state, "text": text, "columns": names, "values": values, "points": known}
+        )
+    return found
+
+
+def _preset(name: str) -> EnergyPreset | dict[str, str]:
+    try:
+        return get_preset(name)
+    except ConfigError:  # a table of another version
+        return {"name": name, "source": "not a preset of this version"}
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or pd.isna(value) else f"{100 * value:.{digits}f} %"
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:,.0f}"
+
+
+def _digits(value: Any, digits: int = 4) -> str:
+    """So many significant digits, never an exponent."""
+    if value is None or pd.isna(value):
+        return "–"
+    return f"{float(f'{value:.{digits}g}'):.12f}".rstrip("0").rstrip(".")
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("talon_lib.report")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": _percent, "number": _number, "digits": _digits}
+    return environment

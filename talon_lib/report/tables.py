@@ -1,0 +1,224 @@
+"""What the report draws and says, computed from the table: pure functions on pandas frames, nothing of HTML or Bokeh.
+
+A *run* is one network at one precision and number of steps, priced by one preset. Points that differ from it only in
+hardware axes (reuse factor, part, clock, …) have its accuracy and energy; they are shown once, where the values are
+indeed equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from talon_lib.cost.energy import DEFAULT_PRESET
+from talon_lib.errors import TalonError
+from talon_lib.fixed import parse_type
+from talon_lib.precision import Precision
+from talon_lib.sweep.pareto import front
+
+TOLERANCE = 0.01
+"""One point of accuracy: what fewer bits may cost."""
+
+_RUN = ["network", "timesteps", "precision", "energy_preset"]
+_KINDS = ("int", "ap_fixed", "mixed", "float")
+_MEASURES = ("accuracy", "agreement_fp32", "energy_uj", "mac_energy_uj", "spike_energy_uj", "sram_energy_uj")
+_COUNTS = ("samples", "weight_memory_bytes", "multipliers", "latency_us", "csim_values")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network at one number of steps: a panel of a figure."""
+
+    network: str
+    timesteps: int
+    title: str
+    samples: int | None
+    metric: str
+
+    @property
+    def sample_points(self) -> float | None:
+        """What one sample is worth, in percentage points."""
+        return 100 / self.samples if self.samples else None
+
+
+def load(table: pa.Table) -> pd.DataFrame:
+    """All points in the table's order, with what the report derives of them.
+
+    Added columns: ``bits`` of weight (mean over layers), ``bits_text``, ``kind`` of precision, ``rank`` (place of the
+    precision, by rising bits), ``score`` (accuracy, or agreement with fp32 where a network has no labels), ``metric``
+    (which of them), ``design`` (precision, and steps where a network has several), ``first`` (stands for
+    all points of equal run, accuracy and energy) and ``stands_for`` (how many).
+    """
+    frame: pd.DataFrame = table.to_pandas()
+    for column in (*_MEASURES, *_COUNTS):
+        frame[column] = frame[column].astype("float64")
+    bits = {name: _bits(name, group["nodes"]) for name, group in frame.groupby("precision", sort=False)}
+    frame["bits"] = [bits[name][0] for name in frame["precision"]]
+    frame["bits_text"] = [bits[name][1] for name in frame["precision"]]
+    frame["kind"] = [kind(name) for name in frame["precision"]]
+    order = sorted(bits, key=lambda name: (bits[name][0], _KINDS.index(kind(name))))
+    frame["rank"] = [order.index(name) for name in frame["precision"]]
+    labelled = frame.groupby("network")["accuracy"].transform("count") > 0
+    frame["score"] = frame["accuracy"].where(labelled, frame["agreement_fp32"])
+    frame["metric"] = ["accuracy" if known else "agreement with fp32" for known in labelled]
+    several = frame.groupby("network")["timesteps"].transform("nunique") > 1
+    steps = [f" · {count} steps" if many else "" for count, many in zip(frame["timesteps"], several, strict=True)]
+    frame["design"] = frame["precision"] + pd.Series(steps, index=frame.index, dtype=frame["precision"].dtype)
+    equal = [*_RUN, "score", "energy_uj"]
+    preferred = frame.assign(bad=frame["status"] != "ok").sort_values("bad", kind="stable")
+    frame["first"] = (~preferred.duplicated(equal)).reindex(frame.index)
+    frame["stands_for"] = frame.groupby(equal, dropna=False)["point_id"].transform("size")
+    return frame
+
+
+def kind(precision: str) -> str:
+    """Family of a precision by its name: int, ap_fixed, float, or mixed (a mapping)."""
+    if precision in ("fp16", "fp32"):
+        return "float"
+    if precision.startswith(("ap_fixed<", "ap_ufixed<")):
+        return "ap_fixed"
+    return "int" if precision.removeprefix("int").isdigit() else "mixed"
+
+
+def _bits(precision: str, nodes: pd.Series) -> tuple[float, str]:
+    """Bits of weight, as mean over layers and as text: of the types used, or where no run ended, of the name."""
+    used = next((own for own in nodes if own is not None and len(own)), [])
+    widths = [parse_type(node["weight_type"]).bits for node in used if node["weight_type"]]
+    if not widths:
+        try:
+            choice = Precision.parse(precision).choice("", "weight")
+        except TalonError:
+            choice = None
+        found = getattr(choice, "width", None) or getattr(choice, "bits", None)
+        widths = [found] if found else []
+    if not widths:
+        return float("inf"), "?"
+    low, high = min(widths), max(widths)
+    return sum(widths) / len(widths), str(low) if low == high else f"{low} to {high}"
+
+
+def precisions(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a precision, by rising bits: ``precision``, ``kind``, ``bits_text``."""
+    return frame.drop_duplicates("precision").sort_values("rank")[["precision", "kind", "bits_text"]]
+
+
+def presets(frame: pd.DataFrame) -> list[str]:
+    """Energy presets in the order of the table."""
+    return list(dict.fromkeys(frame["energy_preset"]))
+
+
+def default_preset(names: Sequence[str]) -> str:
+    """The preset that is shown first."""
+    return DEFAULT_PRESET if DEFAULT_PRESET in names or not names else names[0]
+
+
+def cases(frame: pd.DataFrame) -> list[Case]:
+    """The panels: networks in the order of the table, each at every number of steps."""
+    found = []
+    for (network, steps), group in frame.groupby(["network", "timesteps"], sort=False):
+        known = group["samples"].dropna()
+        title = f"{network}, {steps} steps" if group["design"].iloc[0] != group["precision"].iloc[0] else str(network)
+        samples = int(known.iloc[0]) if len(known) else None
+        found.append(Case(str(network), int(steps), title, samples, str(group["metric"].iloc[0])))
+    return found
+
+
+def of_case(frame: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """One row a precision of the case that has a score, by rising bits."""
+    rows = frame[(frame["network"] == case.network) & (frame["timesteps"] == case.timesteps) & frame["score"].notna()]
+    return rows.drop_duplicates("precision").sort_values("rank")
+
+
+def runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a run that has a score and an energy; ``on_front`` says where it is Pareto-optimal.
+
+    The front is of one network and preset, lowest energy and highest score, among points that are ok.
+    """
+    rows = frame[frame["first"] & frame["score"].notna() & frame["energy_uj"].notna()].copy()
+    rows["on_front"] = False
+    for _, group in rows[rows["status"] == "ok"].groupby(["network", "energy_preset"], sort=False):
+        best = front(group["energy_uj"].tolist(), group["score"].tolist())
+        rows.loc[group.index[best], "on_front"] = True
+    return rows
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the bits cost in one case: designs as rows of :func:`of_case`, losses in points (percent)."""
+
+    case: Case
+    reference: str
+    reference_score: float
+    fewest: Mapping[str, Any] | None
+    below: Mapping[str, Any] | None
+    exceptions: tuple[Mapping[str, Any], ...]
+    compared: int
+
+
+def loss(frame: pd.DataFrame, case: Case) -> Loss | None:
+    """Where fewer bits start to hurt; None where nothing can be compared.
+
+    The reference is fp32, or the widest precision where fp32 is not in the sweep; agreement has fp32 as its reference
+    in any case. ``fewest`` is the precision of fewest bits that loses no more than TOLERANCE, ``below`` the widest of
+    those with fewer bits, ``exceptions`` those with as many bits or more that lose more all the same.
+    """
+    rows = of_case(frame, case)
+    if rows.empty:
+        return None
+    if case.metric != "accuracy":
+        reference, best = "fp32", 1.0
+        others = rows[rows["precision"] != "fp32"]
+    else:
+        top = rows[rows["precision"] == "fp32"] if "fp32" in set(rows["precision"]) else rows.iloc[-1:]
+        reference, best = str(top["precision"].iloc[0]), float(top["score"].iloc[0])
+        others = rows[rows["precision"] != reference]
+    if others.empty:
+        return None
+    others = others.assign(lost=(best - others["score"]) * 100)
+    if case.samples:
+        others["lost_samples"] = (others["lost"] * case.samples / 100).round()
+    within = others["lost"] <= TOLERANCE * 100 + 1e-9
+    if not within.any():
+        exceptions = tuple(others.sort_values("rank", ascending=False).to_dict("records"))
+        return Loss(case, reference, best, None, None, exceptions, len(others))
+    least = others[within]["bits"].min()
+    fewest = others[within & (others["bits"] == least)].sort_values("lost").iloc[0]
+    below = others[others["bits"] < least].sort_values("rank", ascending=False)
+    exceptions = tuple(others[~within & (others["bits"] >= least)].to_dict("records"))
+    nearest = below.iloc[0].to_dict() if len(below) else None
+    return Loss(case, reference, best, fewest.to_dict(), nearest, exceptions, len(others))
+
+
+def csim(frame: pd.DataFrame) -> dict[str, Any]:
+    """C simulations: a row for each (network, steps, precision, io type), and how many are equal."""
+    key = ["network", "timesteps", "precision", "io_type"]
+    jobs = frame[frame["csim_status"].notna() & (frame["csim_status"] != "not_run")].drop_duplicates(key)
+    held = jobs[jobs["csim_status"] != "unsupported"]
+    equal = held[held["csim_status"] == "equal"]
+    return {
+        "held": len(held),
+        "equal": len(equal),
+        "values": int(equal["csim_values"].sum()),
+        "compilers": sorted(set(equal["csim_source"].dropna())),
+        "others": jobs[jobs["csim_status"] != "equal"].to_dict("records"),
+        "not_run": sorted(set(frame["csim_reason"][frame["csim_status"] == "not_run"].dropna())),
+    }
+
+
+def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Points that are not ok, those of equal status, reason, network and precision as one row."""
+    bad = frame[frame["status"] != "ok"]
+    groups = bad.groupby(["status", "reason", "network", "precision"], sort=False, dropna=False)
+    keys = ("status", "reason", "network", "precision")
+    found = [dict(zip(keys, key, strict=True)) | {"points": len(group)} for key, group in groups]
+    return [row | {"reason": row["reason"] if isinstance(row["reason"], str) else ""} for row in found]
+
+
+def sources(frame: pd.DataFrame, group: str) -> list[str]:
+    """The values of a group's source column that occur."""
+    column = f"{group}_source"
+    return sorted(set(frame[column].dropna())) if column in frame else []

@@ -14,3 +14,6 @@ rule all:
     input:
         RESULTS / "report.html",
         RESULTS / "metrics.parquet",
+        # by name, because Snakemake does not miss a result while what was made from it is there
+        RESULTS / "sweep.json",
+        results("simulate", "project", "csim"),

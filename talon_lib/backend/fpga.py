@@ -238,7 +238,7 @@ def _first(*choices: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 def _existing_parent(path: Path) -> Path:
     """The closest folder above ``path`` that exists: on its file system, so that a rename moves things there."""
-    return next(parent for parent in path.absolute().parents if parent.is_dir())
+    return next(parent for parent in path.resolve().parents if parent.is_dir())
 
 
 def _tool_steps(wanted: BitstreamConfig, write_to_disk: bool) -> list[str]:

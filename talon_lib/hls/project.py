@@ -129,7 +129,9 @@ def _missing() -> MissingToolError:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise ConfigError where ``path`` holds something that is no project of ours."""
+    """Raise ConfigError where ``path`` holds something that is no project of ours, or is the current folder."""
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise ConfigError(f"{path} is the current folder or holds it; a project needs a folder of its own")
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / "hls4ml_config.json").exists())):
         raise ConfigError(f"{path} exists and is no hls4ml project; choose another folder or remove it")
 
@@ -137,6 +139,7 @@ def check_replaceable(path: Path) -> None:
 def install(project: Path, path: Path) -> None:
     """Move a finished project to ``path``, on the same file system; an earlier one there is replaced."""
     check_replaceable(path)
+    path = path.resolve()  # a link stays, and what it leads to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         shutil.rmtree(path)

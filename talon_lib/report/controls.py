@@ -3,49 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
-from bokeh.models import (
-    BooleanFilter,
-    CDSView,
-    ColumnDataSource,
-    CustomJS,
+from bokeh.models import BooleanFilter, CDSView, ColumnDataSource, CustomJS, GroupFilter, Range1d
+from bokeh.models.widgets.inputs import Select, TextInput
+from bokeh.models.widgets.markups import Div
+from bokeh.models.widgets.tables import (
     DataTable,
-    Div,
-    GroupFilter,
     HTMLTemplateFormatter,
     NumberFormatter,
-    Range1d,
-    Select,
     StringFormatter,
     TableColumn,
-    TextInput,
 )
 
-from talon_lib.report.figures import Spans
+from talon_lib.report.style import Spans
 
 ALL = "all presets"
+MISSING = "—"
 
 _TEXT, _SHARE, _WHOLE, _ENERGY, _TIME = range(5)
 _COLUMNS = (
-    ("network", "network", _TEXT, 90),
-    ("precision", "precision", _TEXT, 120),
+    ("network", "network", _TEXT, 80),
+    ("precision", "precision", _TEXT, 108),
     ("timesteps", "steps", _WHOLE, 50),
-    ("reuse_factor", "reuse", _WHOLE, 55),
-    ("energy_preset", "preset", _TEXT, 130),
-    ("part", "part", _TEXT, 90),
-    ("clock_period_ns", "clock (ns)", _TIME, 75),
-    ("accuracy", "accuracy", _SHARE, 90),
-    ("agreement_fp32", "agrees with fp32", _SHARE, 135),
-    ("energy_uj", "energy (µJ)", _ENERGY, 90),
-    ("mac_energy_uj", "MAC (µJ)", _ENERGY, 80),
-    ("spike_energy_uj", "spikes (µJ)", _ENERGY, 85),
-    ("sram_energy_uj", "SRAM (µJ)", _ENERGY, 80),
-    ("weight_memory_bytes", "weights (bytes)", _WHOLE, 105),
-    ("latency_us", "latency ≥ (µs)", _TIME, 100),
-    ("multipliers", "multipliers", _WHOLE, 85),
-    ("csim_status", "csim", _TEXT, 75),
-    ("status", "status", _TEXT, 65),
+    ("reuse_factor", "reuse", _WHOLE, 50),
+    ("energy_preset", "preset", _TEXT, 122),
+    ("part", "part", _TEXT, 66),
+    ("clock_period_ns", "clock (ns)", _TIME, 70),
+    ("accuracy", "accuracy", _SHARE, 70),
+    ("agreement_fp32", "as fp32", _SHARE, 70),
+    ("energy_uj", "energy (µJ)", _ENERGY, 82),
+    ("mac_energy_uj", "MAC (µJ)", _ENERGY, 74),
+    ("spike_energy_uj", "spikes (µJ)", _ENERGY, 80),
+    ("sram_energy_uj", "SRAM (µJ)", _ENERGY, 78),
+    ("weight_memory_bytes", "weights (B)", _WHOLE, 80),
+    ("latency_us", "latency (µs)", _TIME, 84),
+    ("multipliers", "multipliers", _WHOLE, 78),
+    ("csim_status", "csim", _TEXT, 62),
+    ("status", "status", _TEXT, 58),
     ("point_id", "point id", _TEXT, 140),
 )
 
@@ -60,6 +56,8 @@ const count = kept.filter((yes) => yes).length
 note.text = `${count.toLocaleString("en")} of ${kept.length.toLocaleString("en")} points`
 """
 
+_MARKED = ".slick-cell.selected { background-color: #cfe6f7 !important; }"
+
 _PRESET = """
 preset.group = this.value
 for (const [range, spans] of ranges) {
@@ -71,7 +69,7 @@ for (const [range, spans] of ranges) {
 
 def points_source(frame: pd.DataFrame) -> ColumnDataSource:
     """All points, for the table and for the marks in the plots."""
-    data: dict[str, object] = {}
+    data: dict[str, Any] = {}
     for name, _, form, _ in _COLUMNS:
         column = frame[name]
         data[name] = column.fillna("").tolist() if form == _TEXT else column.astype("float64").to_numpy(copy=True)
@@ -87,7 +85,8 @@ def points_source(frame: pd.DataFrame) -> ColumnDataSource:
 
 def preset_select(names: Sequence[str], first: str, preset: GroupFilter, ranges: list[tuple[Range1d, Spans]]) -> Select:
     """The choice of the preset: moves the filter, and every x range to what the preset needs."""
-    select = Select(title="Energy preset", value=first, options=list(names), width=260)
+    options: Any = list(names)
+    select = Select(title="Energy preset", value=first, options=options, width=260)
     spans = [[own, {name: list(span) for name, span in found.items()}] for own, found in ranges]
     select.js_on_change("value", CustomJS(args={"preset": preset, "ranges": spans}, code=_PRESET))
     return select
@@ -116,27 +115,34 @@ def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, T
     own.js_on_change("value", refresh)
     if select is not None:
         select.js_link("value", own, "value")
+    columns = [
+        TableColumn(field=name, title=title, width=width, formatter=_formatter(form))
+        for name, title, form, width in _COLUMNS
+        if name not in ("timesteps", "clock_period_ns") or len(set(source.data[name])) > 1
+    ]
     table = DataTable(
         source=source,
         view=CDSView(filter=keep),
-        columns=[TableColumn(field=name, title=title, width=width, formatter=_formatter(form)) for name, title, form, width in _COLUMNS],
+        columns=columns,
         index_position=None,
         autosize_mode="none",
         fit_columns=False,
         reorderable=False,
         frozen_columns=2,
-        height=440,
+        height=min(440, 60 + 26 * len(shown)),
         row_height=26,
         sizing_mode="stretch_width",
+        stylesheets=[_MARKED],
     )
-    return {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
+    found = {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
+    return found if len(presets) > 1 else {name: model for name, model in found.items() if model is not own}
 
 
 def _formatter(form: int) -> StringFormatter | NumberFormatter | HTMLTemplateFormatter:
     if form == _TEXT:
         return StringFormatter()
     if form == _ENERGY:  # four significant digits whatever the size
-        code = '<%= Number.isFinite(value) ? Number(value).toPrecision(4) : "–" %>'
+        code = '<%= Number.isFinite(value) ? Number(value).toPrecision(4) : "—" %>'
         return HTMLTemplateFormatter(template=f'<div style="text-align: right">{code}</div>')
     pattern = {_SHARE: "0.00%", _WHOLE: "0,0", _TIME: "0,0.[0000]"}[form]
-    return NumberFormatter(format=pattern, text_align="right", nan_format="–", null_format="–")
+    return NumberFormatter(format=pattern, text_align="right", nan_format=MISSING, null_format=MISSING)

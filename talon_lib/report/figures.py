@@ -1,38 +1,58 @@
-"""Bokeh figures of the report, each from frames of :mod:`talon_lib.report.tables`. Energies in uJ, scores in percent."""
+"""Bokeh figures of the report, each from frames of :mod:`talon_lib.report.tables`.
+
+Energies in uJ, scores in percent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from bokeh.models import (
-    BoxAnnotation,
     CDSView,
     ColumnDataSource,
     Filter,
     GroupFilter,
     IntersectionFilter,
     NumeralTickFormatter,
-    Range1d,
-    Span,
     TapTool,
 )
-from bokeh.plotting import figure
+from bokeh.models.annotations import BoxAnnotation, Span
 
 from talon_lib.report import tables
-from talon_lib.report.labels import place, spread
-from talon_lib.report.style import FONT, INK, MARKERS, MUTED, PARTS, RULE, hover, new_figure, text_style
+from talon_lib.report.labels import CHARACTER, place, spread
+from talon_lib.report.style import (
+    FONT,
+    INK,
+    MARKERS,
+    MUTED,
+    PARTS,
+    RULE,
+    Plot,
+    Spans,
+    hover,
+    new_figure,
+    span_range,
+    text_style,
+)
 
 PERCENT = "%"
 _INNER = (450.0, 250.0)  # pixels inside the axes of a panel, about: what labels are placed for
-
-Spans = dict[str, tuple[float, float]]
 
 
 def score_label(metric: str) -> str:
     """Axis label of a score."""
     return f"{metric.capitalize()} ({PERCENT})"
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """So many significant digits, never an exponent."""
+    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 1
+    return f"{value:,.{max(decimals, 0)}f}"
 
 
 def _padded(values: pd.Series, before: float, after: float) -> tuple[float, float]:
@@ -41,7 +61,7 @@ def _padded(values: pd.Series, before: float, after: float) -> tuple[float, floa
     return low - before * width, high + after * width
 
 
-def bits_figure(rows: pd.DataFrame, case: tables.Case, lost: tables.Loss | None, colour: Mapping[str, str]) -> figure:
+def bits_figure(rows: pd.DataFrame, case: tables.Case, lost: tables.Loss | None, colour: Mapping[str, str]) -> Plot:
     """Score of each precision, by rising bits; the reference as a line, and a band where the loss is tolerable."""
     reference = lost.reference_score * 100 if lost else None
     shown = rows[rows["precision"] != lost.reference] if lost else rows
@@ -53,19 +73,19 @@ def bits_figure(rows: pd.DataFrame, case: tables.Case, lost: tables.Loss | None,
         "precision, by rising bits of weight",
         score_label(case.metric),
         x_range=names,
-        y_range=Range1d(max(low, 0), high),
+        y_range=span_range((max(low, 0), high)),
     )
     plot.xgrid.grid_line_color = None
     if len(names) > 9 or sum(map(len, names)) > 60:
         plot.xaxis.major_label_orientation = 0.9
     if reference is not None and lost is not None:
         bottom = reference - 100 * tables.TOLERANCE
-        plot.add_layout(BoxAnnotation(bottom=bottom, top=reference, fill_color="#009E73", fill_alpha=0.10, line_width=0))
+        plot.add_layout(
+            BoxAnnotation(bottom=bottom, top=reference, fill_color="#009E73", fill_alpha=0.10, line_width=0)
+        )
         plot.add_layout(Span(location=reference, dimension="width", line_color=INK, line_dash="dashed", line_width=1.2))
         note = f"{lost.reference} {reference:.2f} %; shaded: up to 1 point less"
-        plot.text(
-            x=[names[0]], y=[reference], text=[note], x_offset=-10, y_offset=-10, **text_style(text_color=MUTED)
-        )
+        plot.text(x=[names[0]], y=[reference], text=[note], x_offset=-10, y_offset=-10, **text_style(text_color=MUTED))
     family = shown[shown["kind"] == "int"]
     plot.line(family["precision"].tolist(), (family["score"] * 100).tolist(), line_color=RULE, line_width=2)
     source = ColumnDataSource(
@@ -97,7 +117,7 @@ def pareto_figure(
     preset: Filter,
     first_preset: str,
     colour: Mapping[str, str],
-) -> tuple[figure, Spans]:
+) -> tuple[Plot, Spans]:
     """Score against energy of one network with the Pareto front of the chosen preset; and the x range of each preset.
 
     ``runs`` are drawn; over them lie the points of the shared source, unseen until selected, so that a click marks
@@ -105,28 +125,29 @@ def pareto_figure(
     """
     metric = str(runs["metric"].iloc[0])
     y_low, y_high = _padded(runs["score"] * 100, 0.14, 0.16)
-    y_range = Range1d(max(y_low, 0), y_high)
+    y_low = max(y_low, 0)
     spans: Spans = {}
     drawn, lines = [], []
     for name, group in runs.groupby("energy_preset", sort=False):
         low, high = spans[str(name)] = _padded(group["energy_uj"], 0.1, 0.14)
-        group = group.assign(**_places(group, (low, high), (y_range.start, y_range.end)))
-        drawn.append(group)
         best = group[group["on_front"]].sort_values("energy_uj")
-        lines.append((str(name), *_stairs(best["energy_uj"].tolist(), (best["score"] * 100).tolist(), high)))
+        stairs = _stairs(best["energy_uj"].tolist(), (best["score"] * 100).tolist(), high)
+        lines.append((str(name), *stairs))
+        drawn.append(group.assign(**_places(group, stairs, (low, high), (y_low, y_high))))
     plot = new_figure(
         network,
         "energy of one inference (µJ)",
         score_label(metric),
         height=360,
-        x_range=Range1d(*spans[first_preset]),
-        y_range=y_range,
+        x_range=span_range(spans[first_preset]),
+        y_range=span_range((y_low, y_high)),
     )
     plot.xaxis.ticker.desired_num_ticks = 5
     plot.xaxis.formatter = NumeralTickFormatter(format="0.[000000]")
-    stairs = ColumnDataSource(dict(zip(("energy_preset", "xs", "ys"), map(list, zip(*lines, strict=True)), strict=True)))
-    view = CDSView(filter=preset)
-    plot.multi_line("xs", "ys", source=stairs, view=view, line_color=MUTED, line_width=1.6)
+    fronts = ColumnDataSource(
+        dict(zip(("energy_preset", "xs", "ys"), map(list, zip(*lines, strict=True)), strict=True))
+    )
+    plot.multi_line("xs", "ys", source=fronts, view=CDSView(filter=preset), line_color=MUTED, line_width=1.6)
     source = _pareto_source(pd.concat(drawn), colour)
     plot.text(
         "energy_uj",
@@ -159,15 +180,20 @@ def pareto_figure(
     return plot, spans
 
 
-def _places(group: pd.DataFrame, x: tuple[float, float], y: tuple[float, float]) -> dict[str, list[object]]:
+def _places(
+    group: pd.DataFrame, stairs: tuple[list[float], list[float]], x: tuple[float, float], y: tuple[float, float]
+) -> dict[str, Any]:
     """Columns that say where the label of each run goes; runs on the front choose first."""
-    pixels = [
-        ((energy - x[0]) / (x[1] - x[0]) * _INNER[0], (y[1] - 100 * score) / (y[1] - y[0]) * _INNER[1])
-        for energy, score in zip(group["energy_uj"], group["score"], strict=True)
-    ]
+
+    def pixels(energies: Iterable[float], scores: Iterable[float]) -> list[tuple[float, float]]:
+        return [
+            ((energy - x[0]) / (x[1] - x[0]) * _INNER[0], (y[1] - score) / (y[1] - y[0]) * _INNER[1])
+            for energy, score in zip(energies, scores, strict=True)
+        ]
+
     texts = group["design"].tolist()
     first = [i for i, best in enumerate(group["on_front"]) if best]
-    places = place(pixels, texts, first, _INNER)
+    places = place(pixels(group["energy_uj"], group["score"] * 100), texts, first, _INNER, pixels(*stairs))
     return {
         "dx": [own.dx for own in places],
         "dy": [own.dy for own in places],
@@ -185,7 +211,7 @@ def _stairs(x: list[float], y: list[float], end: float) -> tuple[list[float], li
 
 def _pareto_source(runs: pd.DataFrame, colour: Mapping[str, str]) -> ColumnDataSource:
     columns = ["energy_preset", "design", "energy_uj", "weight_memory_bytes", "stands_for", "status"]
-    data = {name: runs[name].tolist() for name in (*columns, "dx", "dy", "align", "label")}
+    data: dict[str, Any] = {name: runs[name].tolist() for name in (*columns, "dx", "dy", "align", "label")}
     data["bits"] = runs["bits_text"].tolist()
     data["score"] = (runs["score"] * 100).tolist()
     data["colour"] = [colour[name] for name in runs["precision"]]
@@ -196,27 +222,27 @@ def _pareto_source(runs: pd.DataFrame, colour: Mapping[str, str]) -> ColumnDataS
     return ColumnDataSource(data)
 
 
-def energy_figure(
-    title: str, runs: pd.DataFrame, preset: Filter, first_preset: str
-) -> tuple[figure, Spans]:
+def energy_figure(title: str, runs: pd.DataFrame, preset: Filter, first_preset: str) -> tuple[Plot, Spans]:
     """Energy by part as stacked bars, a bar a precision; and the x range of each preset."""
     rows = runs.sort_values("rank", kind="stable")
     names = list(dict.fromkeys(rows["precision"]))
-    data = {name: rows[name].tolist() for name in ("precision", "energy_preset", "energy_uj")}
+    data: dict[str, Any] = {name: rows[name].tolist() for name in ("precision", "energy_preset", "energy_uj")}
     edge = np.zeros(len(rows))
     for part in PARTS:
         value = rows[f"{part}_energy_uj"].fillna(0).to_numpy()
         data[f"{part}_left"], data[part], data[f"{part}_right"] = edge.tolist(), value.tolist(), (edge + value).tolist()
         edge = edge + value
-    data["text"] = [f"{value:.3g}" for value in rows["energy_uj"]]
+    data["text"] = [significant(value) for value in rows["energy_uj"]]
     source = ColumnDataSource(data)
-    spans = {str(name): (0.0, float(own.max()) * 1.14 or 1.0) for name, own in rows.groupby("energy_preset")["energy_uj"]}
+    spans = {
+        str(name): (0.0, float(own.max()) * 1.14 or 1.0) for name, own in rows.groupby("energy_preset")["energy_uj"]
+    }
     plot = new_figure(
         title,
         "energy of one inference (µJ)",
         "",
-        height=max(190, 84 + 27 * len(names)),
-        x_range=Range1d(*spans[first_preset]),
+        height=max(130, 84 + 27 * len(names)),
+        x_range=span_range(spans[first_preset]),
         y_range=names,
     )
     plot.ygrid.grid_line_color = None
@@ -244,7 +270,7 @@ def energy_figure(
     return plot, spans
 
 
-def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str]) -> figure | None:
+def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str]) -> Plot | None:
     """Accuracy after every step, a line a precision, labelled at its end; None without labels in the data."""
     rows = rows[[values is not None and len(values) > 0 for values in rows["accuracy_by_step"]]]
     if rows.empty:
@@ -253,34 +279,42 @@ def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str
     steps = max(map(len, lines))
     low, high = _padded(pd.Series([value for line in lines for value in line]), 0.06, 0.08)
     low, high = max(low, 0.0), min(high, 102.0)
+    labels = [f"{name}  {line[-1]:.2f} %" for name, line in zip(rows["precision"], lines, strict=True)]
+    last = steps - 1 or 1
+    margin = min((max(map(len, labels)) * 0.85 * CHARACTER + 36) / _INNER[0], 0.6)  # of the width, for the labels
     plot = new_figure(
         case.title,
         "timesteps",
         score_label("accuracy"),
         height=360,
-        x_range=Range1d(1 - 0.02 * steps, 1 + (steps - 1 or 1) * 1.34),
-        y_range=Range1d(low, high),
+        x_range=span_range((1 - 0.02 * steps, 1 + last / (1 - margin))),
+        y_range=span_range((low, high)),
     )
-    plot.xaxis.ticker = sorted({1, steps, *(round(1 + (steps - 1) * k / 6) for k in range(1, 6))})
+    plot.xaxis.ticker = _step_ticks(steps)
     plot.xgrid.grid_line_color = None
-    ends = spread([line[-1] for line in lines], (high - low) * 14 / _INNER[1], low, high)
-    reach = 1 + (steps - 1 or 1) * 1.07
+    pixel = (high - low) / _INNER[1]
+    ends = spread([line[-1] for line in lines], 14 * pixel, low + 8 * pixel, high - 8 * pixel)
+    reach = 1 + last * (1 + 30 / _INNER[0])
     renderers = []
-    for name, line, end in zip(rows["precision"], lines, ends, strict=True):
+    for name, line, end, label in zip(rows["precision"], lines, ends, labels, strict=True):
         x = list(range(1, len(line) + 1))
         source = ColumnDataSource({"step": x, "accuracy": line, "precision": [name] * len(x)})
         options = {"source": source, "color": colour[name]}
         plot.line("step", "accuracy", line_width=2, line_dash="dashed" if name == "fp32" else "solid", **options)
         renderers.append(plot.scatter("step", "accuracy", size=5, **options))
         plot.line([len(line), reach], [line[-1], end], line_width=1, line_alpha=0.6, color=colour[name])
-        label = f"{name}  {line[-1]:.2f} %"
         plot.text([reach], [end], text=[label], x_offset=4, **text_style("11px"))
     tips = [("precision", "@precision"), ("steps", "@step"), ("accuracy", "@accuracy{0.00} %")]
     plot.add_tools(hover(renderers, tips))
     return plot
 
 
-def hardware_figure(network: str, points: pd.DataFrame) -> figure:
+def _step_ticks(steps: int) -> list[int]:
+    every = next(k for scale in itertools.count() for k in (10**scale, 2 * 10**scale, 5 * 10**scale) if steps / k <= 8)
+    return [1, *range(max(every, 2), steps + 1 - (every + 1) // 2, every), *([steps] if steps > 1 else [])]
+
+
+def hardware_figure(network: str, points: pd.DataFrame) -> Plot:
     """Least latency against multipliers of the designs of a network, both logarithmic; a line a clock and strategy."""
     plot = new_figure(
         network,
@@ -288,11 +322,12 @@ def hardware_figure(network: str, points: pd.DataFrame) -> figure:
         "latency of one inference, lower bound (µs)",
         x_axis_type="log",
         y_axis_type="log",
-        x_range=Range1d(float(points["multipliers"].min()) / 1.6, float(points["multipliers"].max()) * 2.2),
-        y_range=Range1d(float(points["latency_us"].min()) / 1.6, float(points["latency_us"].max()) * 1.8),
+        x_range=span_range((float(points["multipliers"].min()) / 1.6, float(points["multipliers"].max()) * 2.2)),
+        y_range=span_range((float(points["latency_us"].min()) / 1.6, float(points["latency_us"].max()) * 1.8)),
     )
-    plot.xaxis.formatter = NumeralTickFormatter(format="0,0")
-    plot.yaxis.formatter = NumeralTickFormatter(format="0.[0000]")
+    for axis, span in ((plot.xaxis, plot.x_range), (plot.yaxis, plot.y_range)):
+        axis.ticker = _log_ticks(span.start, span.end)
+        axis.formatter = NumeralTickFormatter(format="0,0.[000000]")
     axes = [name for name in ("timesteps", "clock_period_ns", "strategy") if points[name].nunique() > 1]
     groups = points.groupby(axes, sort=False) if axes else [((), points)]
     palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -324,6 +359,15 @@ def hardware_figure(network: str, points: pd.DataFrame) -> figure:
     ]
     plot.add_tools(hover(dots, tips))
     return plot
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade; the decades alone where they are many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if last - first <= 4 else (1,)
+    return [
+        tick for decade in range(first, last + 1) for tick in (s * 10.0**decade for s in steps) if low <= tick <= high
+    ]
 
 
 def _axis_text(axis: str, value: object) -> str:

@@ -22,23 +22,23 @@ from markupsafe import Markup
 from talon_lib.cost.energy import EnergyPreset, get_preset
 from talon_lib.errors import ConfigError
 from talon_lib.report import controls, figures, tables
-from talon_lib.report.style import MARKERS, PARTS, colours
+from talon_lib.report.style import MARKERS, PARTS, Spans, colours
 from talon_lib.sweep.schema import GROUPS, describe
 
-_COMPONENTS = ["bokeh", "bokeh-widgets", "bokeh-tables"]
+_COMPONENTS: Any = ["bokeh", "bokeh-widgets", "bokeh-tables"]
 _ID = re.compile(r"p\d+")
 
 _MEANING = {
     "simulate": (
         "Simulated",
-        "Every sample runs through the simulation with the number types of the hardware, bit by bit. Accuracy holds for "
-        "these samples only.",
+        "Every sample runs through the simulation with the number types of the hardware, bit by bit. Accuracy "
+        "holds for these samples only.",
     ),
     "energy": (
         "Not measured",
-        "TALON's accounting: operations times the preset's price. It charges a MAC the same at every width, so in these "
-        "figures fewer bits save reads of weights only; a narrower multiplier that costs less is not in them. Clock "
-        "tree, leakage and traffic to external memory are not in them either.",
+        "TALON's accounting: operations times the preset's price. It charges a MAC the same at every width, so in "
+        "these figures fewer bits save reads of weights only; a narrower multiplier that costs less is not in them. "
+        "Clock tree, leakage and traffic to external memory are not in them either.",
     ),
     "estimate": (
         "Not measured",
@@ -109,8 +109,9 @@ class _Roots:
     def document(self) -> dict[str, Any]:
         """What ``Bokeh.embed.embed_items`` takes; models are numbered by appearance, so equal input is equal text."""
         document = Document(title="talon-dse")
-        for model in self._models.values():
-            document.add_root(model)
+        with document.models.freeze():  # else every root walks all that came before it
+            for model in self._models.values():
+                document.add_root(model)
         roots = {model.id: element for element, model in self._models.items()}
         item = {"docid": "report", "roots": roots, "root_ids": list(roots)}
         content = json.loads(serialize_json({"docs": {"report": document.to_json(deferred=False)}}))
@@ -147,7 +148,7 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
     first = tables.default_preset(names)
     preset = GroupFilter(column_name="energy_preset", group=first)
     points = controls.points_source(frame)
-    ranges: list[tuple[Range1d, figures.Spans]] = []
+    ranges: list[tuple[Range1d, Spans]] = []
     for index, case in enumerate(tables.cases(frame)):
         rows = tables.of_case(frame, case)
         lost = tables.loss(frame, case)
@@ -266,24 +267,19 @@ def _preset(name: str) -> EnergyPreset | dict[str, str]:
 
 
 def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or pd.isna(value) else f"{100 * value:.{digits}f} %"
+    return "—" if value is None or pd.isna(value) else f"{100 * value:.{digits}f} %"
 
 
 def _number(value: Any) -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:,.0f}"
+    return "—" if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
 def _digits(value: Any, digits: int = 4) -> str:
-    """So many significant digits, never an exponent."""
-    if value is None or pd.isna(value):
-        return "–"
-    return f"{float(f'{value:.{digits}g}'):.12f}".rstrip("0").rstrip(".")
+    return "—" if value is None or pd.isna(value) else figures.significant(float(value), digits)
 
 
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("talon_lib.report")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = jinja2.Environment(loader=loader, autoescape=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "number": _number, "digits": _digits}
     return environment

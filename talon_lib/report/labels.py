@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,10 +33,19 @@ def _candidates() -> list[tuple[float, float, str]]:
 
 
 def place(
-    points: Sequence[tuple[float, float]], texts: Sequence[str], first: Sequence[int], size: tuple[float, float]
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    first: Sequence[int],
+    size: tuple[float, float],
+    path: Sequence[tuple[float, float]] = (),
 ) -> list[Place]:
-    """Place a label at each point (pixels from the upper left corner of a plot of that size), those ``first`` first."""
+    """Place a label at each point (pixels from the upper left corner of a plot of that size), those ``first`` first.
+
+    ``path`` is a line of horizontal and vertical pieces that no label should cross.
+    """
     taken: list[_Box] = [(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in points]
+    for (x0, y0), (x1, y1) in itertools.pairwise(path):
+        taken.append((min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
     places = [Place()] * len(points)
     for index in [*first, *(i for i in range(len(points)) if i not in first)]:
         x, y = points[index]

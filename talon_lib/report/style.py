@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 from bokeh.core.properties import value
-from bokeh.models import BoxZoomTool, HoverTool, ResetTool, SaveTool
+from bokeh.models import BoxZoomTool, HoverTool, Range1d, ResetTool, SaveTool
 from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 
@@ -14,6 +14,12 @@ INK, MUTED, RULE = "#1f2328", "#57606a", "#d8dee4"
 FONT = "Helvetica, Arial, sans-serif"
 PARTS = {"mac": ("MAC", "#0072B2"), "sram": ("SRAM", "#E69F00"), "spike": ("spikes", "#D55E00")}
 MARKERS = {"int": "circle", "ap_fixed": "square", "mixed": "triangle", "float": "diamond"}
+
+Plot: TypeAlias = Any
+"""A bokeh figure; bokeh's own annotations refuse most of what its properties take."""
+
+Spans = dict[str, tuple[float, float]]
+"""Start and end of an axis for every preset."""
 
 _OKABE_ITO = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#0072B2", "#CC79A7")
 _FLOATS = {"fp32": "#000000", "fp16": "#808080"}
@@ -29,9 +35,11 @@ def colours(precisions: pd.DataFrame) -> dict[str, str]:
     return {name: _FLOATS[name] if name in _FLOATS else own[name] for name in precisions["precision"]}
 
 
-def new_figure(title: str, x_label: str, y_label: str, height: int = 340, **options: Any) -> figure:
+def new_figure(title: str, x_label: str, y_label: str, height: int = 340, **options: Any) -> Plot:
     """An empty figure in the report's style, as wide as its place; bokeh's options pass through."""
-    plot = figure(height=height, sizing_mode="stretch_width", min_width=300, toolbar_location="above", tools="", **options)
+    plot: Plot = figure(
+        height=height, sizing_mode="stretch_width", min_width=300, toolbar_location="above", tools="", **options
+    )
     plot.add_tools(BoxZoomTool(), ResetTool(), SaveTool())
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
@@ -52,6 +60,11 @@ def new_figure(title: str, x_label: str, y_label: str, height: int = 340, **opti
         axis.minor_tick_line_color = None
     plot.grid.grid_line_color = "#eceff2"
     return plot
+
+
+def span_range(span: tuple[float, float]) -> Range1d:
+    """A fixed range of an axis."""
+    return Range1d(start=span[0], end=span[1])
 
 
 def hover(renderers: list[Any], tooltips: list[tuple[str, str]], **options: Any) -> HoverTool:

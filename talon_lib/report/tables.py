@@ -56,10 +56,10 @@ def load(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     for column in (*_MEASURES, *_COUNTS):
         frame[column] = frame[column].astype("float64")
-    bits = {name: _bits(name, group["nodes"]) for name, group in frame.groupby("precision", sort=False)}
+    bits = {str(name): _bits(str(name), group["nodes"]) for name, group in frame.groupby("precision", sort=False)}
     frame["bits"] = [bits[name][0] for name in frame["precision"]]
     frame["bits_text"] = [bits[name][1] for name in frame["precision"]]
-    frame["kind"] = [kind(name) for name in frame["precision"]]
+    frame["kind"] = [kind(str(name)) for name in frame["precision"]]
     order = sorted(bits, key=lambda name: (bits[name][0], _KINDS.index(kind(name))))
     frame["rank"] = [order.index(name) for name in frame["precision"]]
     labelled = frame.groupby("network")["accuracy"].transform("count") > 0
@@ -86,7 +86,7 @@ def kind(precision: str) -> str:
 
 def _bits(precision: str, nodes: pd.Series) -> tuple[float, str]:
     """Bits of weight, as mean over layers and as text: of the types used, or where no run ended, of the name."""
-    used = next((own for own in nodes if own is not None and len(own)), [])
+    used: Sequence[Mapping[str, Any]] = next((own for own in nodes if own is not None and len(own)), [])
     widths = [parse_type(node["weight_type"]).bits for node in used if node["weight_type"]]
     if not widths:
         try:
@@ -119,11 +119,12 @@ def default_preset(names: Sequence[str]) -> str:
 def cases(frame: pd.DataFrame) -> list[Case]:
     """The panels: networks in the order of the table, each at every number of steps."""
     found = []
-    for (network, steps), group in frame.groupby(["network", "timesteps"], sort=False):
+    for _, group in frame.groupby(["network", "timesteps"], sort=False):
+        network, steps = str(group["network"].iloc[0]), int(group["timesteps"].iloc[0])
         known = group["samples"].dropna()
-        title = f"{network}, {steps} steps" if group["design"].iloc[0] != group["precision"].iloc[0] else str(network)
+        title = f"{network}, {steps} steps" if group["design"].iloc[0] != group["precision"].iloc[0] else network
         samples = int(known.iloc[0]) if len(known) else None
-        found.append(Case(str(network), int(steps), title, samples, str(group["metric"].iloc[0])))
+        found.append(Case(network, steps, title, samples, str(group["metric"].iloc[0])))
     return found
 
 
@@ -178,19 +179,25 @@ def loss(frame: pd.DataFrame, case: Case) -> Loss | None:
         others = rows[rows["precision"] != reference]
     if others.empty:
         return None
+    if (others["kind"] != "float").any():  # fp16 is no choice of bits: hardware holds fixed point only
+        others = others[others["kind"] != "float"]
     others = others.assign(lost=(best - others["score"]) * 100)
     if case.samples:
         others["lost_samples"] = (others["lost"] * case.samples / 100).round()
     within = others["lost"] <= TOLERANCE * 100 + 1e-9
     if not within.any():
-        exceptions = tuple(others.sort_values("rank", ascending=False).to_dict("records"))
+        exceptions = _records(others.sort_values("rank", ascending=False))
         return Loss(case, reference, best, None, None, exceptions, len(others))
     least = others[within]["bits"].min()
     fewest = others[within & (others["bits"] == least)].sort_values("lost").iloc[0]
     below = others[others["bits"] < least].sort_values("rank", ascending=False)
-    exceptions = tuple(others[~within & (others["bits"] >= least)].to_dict("records"))
+    exceptions = _records(others[~within & (others["bits"] >= least)])
     nearest = below.iloc[0].to_dict() if len(below) else None
     return Loss(case, reference, best, fewest.to_dict(), nearest, exceptions, len(others))
+
+
+def _records(frame: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    return tuple({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
 
 
 def csim(frame: pd.DataFrame) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from talon_lib.errors import ConfigError, FormatError, ToolError
 from talon_lib.sweep import collect, points, spec
 
 SNAKEFILE = Path("Snakefile")
+PROFILE = Path("workflow/profiles/default")
 
 
 def launch(
@@ -54,6 +55,7 @@ def _command(config: Path, cores: int | None, results: Path, dry_run: bool, opti
     command = [
         *(sys.executable, "-m", "snakemake"),
         *("--snakefile", str(SNAKEFILE)),
+        *("--workflow-profile", str(PROFILE)),
         *("--configfile", str(config)),
         *("--config", f"results_folder={results}", f"config_file={config}"),
         *("--cores", str(cores) if cores else "all"),

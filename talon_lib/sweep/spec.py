@@ -39,7 +39,13 @@ def _distinct(values: list[Any]) -> list[Any]:
 def axis(description: str, default: list[Any] | None = None) -> Any:
     """A field that holds the values of one axis: not empty, none twice; a single value stands for a list of it."""
     given: dict[str, Any] = {"default": default} if default is not None else {}
-    return Field(description=description, min_length=1, **given)
+    return Field(description=description, min_length=1, json_schema_extra=_one_or_list, **given)
+
+
+def _one_or_list(schema: dict[str, Any]) -> None:
+    """Say in the JSON schema of an axis that a single value stands for a list of it, and that none is there twice."""
+    listed = {key: schema.pop(key) for key in ("type", "items", "minItems")} | {"uniqueItems": True}
+    schema["anyOf"] = [listed, listed["items"]]
 
 
 class Network(Strict):
@@ -71,7 +77,9 @@ class Hardware(Strict):
     """The axes of the hls4ml project beside precision and reuse."""
 
     part: list[str] = axis(f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
-    clock_period_ns: list[Annotated[float, Field(gt=0)]] = axis("axis: target period of the clock", [5.0])
+    clock_period_ns: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = axis(
+        "axis: target period of the clock", [5.0]
+    )
     strategy: list[Literal["Latency", "Resource"]] = axis("axis: strategy of hls4ml", ["Latency"])
     io_type: list[Literal["io_parallel", "io_stream"]] = axis("axis: io type of hls4ml", ["io_parallel"])
 
@@ -106,7 +114,9 @@ class Stages(Strict):
 
     project: bool = Field(default=True, description="write an hls4ml project for every design")
     csim: bool = Field(default=True, description="confirm every precision by C simulation (g++)")
-    csim_timeout_s: float = Field(default=1800.0, gt=0, description="seconds after which a C simulation is given up")
+    csim_timeout_s: float = Field(
+        default=1800.0, gt=0, allow_inf_nan=False, description="seconds after which a C simulation is given up"
+    )
 
 
 class SweepSpec(Strict):

@@ -392,6 +392,23 @@ def test_an_earlier_project_is_replaced_and_foreign_folders_are_refused(fpga, gr
     fpga.build_bitstream(graph, tmp_path / "bare", write_to_disk=True)
 
 
+@pytest.mark.parametrize("folder", [".", "..", "../sub"])
+def test_the_current_folder_is_not_replaced(fpga, graph, tmp_path, monkeypatch, folder):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    with pytest.raises(ConfigError, match="is the current folder or holds it; a project needs a folder of its own"):
+        fpga.build_bitstream(graph, folder, write_to_disk=True)
+    assert Path.cwd() == tmp_path / "sub"
+
+
+def test_a_link_is_followed(fpga, graph, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    fpga.build_bitstream(graph, tmp_path / "link", write_to_disk=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "build.py").exists()
+
+
 # --- tools ---------------------------------------------------------------------------------------------------------
 
 

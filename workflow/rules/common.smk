@@ -6,9 +6,15 @@ from talon_lib.sweep import points, spec
 
 def planned(config):
     """The plan of the configured sweep; a mistake in it is one line, not a traceback."""
-    own = {key: value for key, value in config.items() if key not in ("results_folder", "config_file")}
+    own = {
+        key: value
+        for key, value in config.items()
+        if key not in ("results_folder", "config_file")
+    }
     try:
-        return points.plan(spec.parse(own, str(config.get("config_file", "configuration"))))
+        return points.plan(
+            spec.parse(own, str(config.get("config_file", "configuration")))
+        )
     except TalonError as error:
         raise WorkflowError(str(error)) from None
 
@@ -24,7 +30,11 @@ def job(stage):
 
 def results(*stages):
     """All results of the stages."""
-    return [points.result_path(RESULTS, stage, key) for stage in stages for key in PLAN.jobs[stage]]
+    return [
+        points.result_path(RESULTS, stage, key)
+        for stage in stages
+        for key in PLAN.jobs[stage]
+    ]
 
 
 PLAN = planned(config)

@@ -1,0 +1,393 @@
+import hashlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from talon_lib.cost.energy import presets
+from talon_lib.report import html, labels, tables
+from talon_lib.report.html import render, write_report
+from talon_lib.sweep.schema import GROUPS, SCHEMA
+
+PLAN = {
+    "id": "0123456789abcdef",
+    "name": "made",
+    "configuration": {"name": "made", "stages": {"project": True, "csim": True}},
+    "fingerprints": {"graphs": {"a": "f00d"}, "data": {"a": "beef"}},
+    "points": [],
+    "provenance": {
+        "command": ["talon-dse", "plan", "a b.yaml"],
+        "python": "3.11.7",
+        "packages": {"numpy": "2.4.6", "hls4ml": None},
+        "git_commit": "c0ffee",
+        "git_clean": False,
+        "machine": {"system": "Linux", "architecture": "x86_64"},
+        "interpreter": "cpython",
+    },
+}
+SCORES = {"fp32": 0.98, "int8": 0.975, "int6": 0.97, "int4": 0.96, "int3": 0.80}
+ALL_PRESETS = ["neuromorphic_int8", "zcu102"]
+
+
+ELSEWHERE = """
+import hashlib, json, sys
+import pyarrow as pa
+from talon_lib.report.html import render
+from talon_lib.sweep.schema import SCHEMA
+rows, plan = json.load(open(sys.argv[1]))
+print(hashlib.sha256(render(pa.Table.from_pylist(rows, schema=SCHEMA), plan).encode()).hexdigest())
+"""
+
+
+def weight_type(precision):
+    digits = precision.removeprefix("int")
+    return f"ap_fixed<{digits},1,AP_RND,AP_SAT>" if digits.isdigit() else precision
+
+
+def row(network, precision, reuse=1, preset="neuromorphic_int8", score=0.9, **changes):
+    is_fixed = not precision.startswith("fp")
+    bits = int(re.search(r"\d+", precision)[0]) if re.search(r"\d", precision) else 8
+    price = presets()[preset].mac_pj
+    values = {
+        "point_id": f"{network}-{precision}-{reuse}-{preset}-{len(changes)}",
+        "status": "ok",
+        "network": network,
+        "timesteps": 4,
+        "precision": precision,
+        "reuse_factor": reuse,
+        "part": "zcu102",
+        "clock_period_ns": 5.0,
+        "strategy": "Resource",
+        "io_type": "io_parallel",
+        "energy_preset": preset,
+        "samples": 200,
+        "accuracy": score,
+        "accuracy_by_step": [score - 0.1, score - 0.02, score, score],
+        "agreement_fp32": min(1.0, score + 0.01),
+        "weight_memory_bytes": 100 * bits,
+        "simulate_source": "simulated",
+        "energy_uj": price * (1 + bits / 100) + 0.001,
+        "mac_energy_uj": price,
+        "spike_energy_uj": 0.001,
+        "sram_energy_uj": price * bits / 100,
+        "energy_source": "analytic: TALON accounting of simulated spikes",
+        "multipliers": 1600 // reuse if is_fixed else None,
+        "cycles_per_step": reuse + 2 if is_fixed else None,
+        "interval_cycles": reuse if is_fixed else None,
+        "latency_us": 0.005 * (4 * reuse + 2) if is_fixed else None,
+        "estimate_source": "analytic" if is_fixed else None,
+        "project_status": "ok" if is_fixed else "not_run",
+        "project_source": "hls4ml-1.3.0" if is_fixed else None,
+        "csim_status": "equal" if is_fixed else "not_run",
+        "csim_reason": None if is_fixed else "floating point: hardware holds fixed point only",
+        "csim_samples": 50 if is_fixed else None,
+        "csim_values": 1000 if is_fixed else None,
+        "csim_source": "g++-12.2.0" if is_fixed else None,
+        "nodes": [{"node": "fc", "weight_type": weight_type(precision)}, {"node": "lif", "weight_type": None}],
+    }
+    return values | changes
+
+
+def failed(values, reason="simulate: out of memory"):
+    axes = {field.name for field in SCHEMA if not field.nullable}
+    kept = {key: value for key, value in values.items() if key in axes}
+    return kept | {"status": "failed", "reason": reason, "nodes": [], "project_status": "failed"}
+
+
+def table(rows):
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def sweep(networks=("a", "b"), scores=SCORES, reuse=(1, 4), presets=ALL_PRESETS, **changes):
+    axes = itertools.product(networks, scores, reuse, presets)
+    return [row(n, p, r, e, scores[p], **changes) for n, p, r, e in axes]
+
+
+def text_of(page):
+    """The page's words: no scripts, styles or tags, one space between words."""
+    page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.S)
+    page = re.sub(r"<[^>]*>", "", page)
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")):
+        page = page.replace(entity, character)
+    return " ".join(page.split())
+
+
+def document_of(page):
+    (content,) = re.findall(r'<script type="application/json" id="report-document">(.*?)</script>', page, flags=re.S)
+    return json.loads(content)
+
+
+def drawn(page):
+    """Ids of the elements that Bokeh fills; each must be there."""
+    elements = set(document_of(page)["items"][0]["roots"].values())
+    assert all(f'id="{element}"' in page for element in elements)
+    return elements
+
+
+@pytest.fixture(scope="module")
+def page():
+    return render(table(sweep()), PLAN)
+
+
+def test_needs_no_network(page):
+    own = re.sub(r"<script\b[^>]*>.*?</script>", "<script></script>", page, flags=re.S)
+    assert not re.search(r"""(?:src|href|srcset|action)\s*=\s*["']?(?!data:|#)""", own.split("</style>")[1])
+    assert not re.search(r"@import|url\(", own)
+    assert not re.search(r"<script[^>]+\bsrc\b|<link[^>]+stylesheet|<img|<iframe", own)
+    assert "Bokeh" in page and "cdn.bokeh.org" not in own
+
+
+def test_same_bytes_for_same_input(page, tmp_path):
+    assert render(table(sweep()), PLAN) == page
+    small = sweep(["a"], {"fp32": 0.9, "int8": 0.9})
+    here = hashlib.sha256(render(table(small), PLAN).encode()).hexdigest()
+    (tmp_path / "input.json").write_text(json.dumps([small, PLAN]))
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, tmp_path / "input.json"],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == here
+
+
+def test_all_parts_are_drawn(page):
+    assert drawn(page) == {
+        *(f"{section}-{index}" for section in ("bits", "pareto", "energy", "steps", "hardware") for index in (0, 1)),
+        *("preset-pareto", "preset-energy", "points-search", "points-preset", "points-note", "points-table"),
+    }
+
+
+def test_summary_and_csim(page):
+    words = text_of(page)
+    assert "40 design points: 2 networks x 5 precisions x 2 reuse factors x 2 energy presets. 40 ok" in words.replace(
+        "\u00d7", "x"
+    )
+    assert "8 of 8 (network, precision, io type) that hardware can hold: C simulation equal" in words
+    assert "8,000 values compared, g++-12.2.0" in words
+
+
+def test_provenance_and_sources(page):
+    words = text_of(page)
+    for said in (
+        "talon-dse plan 'a b.yaml'",
+        "c0ffee , with uncommitted changes",
+        "numpy 2.4.6",
+        "hls4ml not installed",
+    ):
+        assert said.replace(" ,", ",") in words
+    for said in ("f00d", "beef", PLAN["id"], "simulated", "hls4ml-1.3.0", "charges a MAC the same at every width"):
+        assert said in words
+    for preset in ALL_PRESETS:
+        assert presets()[preset].source.rstrip() in words
+    assert "Analytic lower bound, not measured." in words
+    assert "<noscript>" in page
+
+
+def test_where_bits_hurt(page):
+    words = text_of(page)
+    assert (
+        "a: int6 has the fewest bits within 1 point of fp32: 97.00 % against 98.00 %, 1.00 points less "
+        "(2 of 200 samples). int4 is where it starts to hurt: 96.00 %, 2.00 points less (4 of 200 samples)." in words
+    )
+    assert "n = 200 test samples, one sample is worth 0.50 points" in words
+
+
+def test_loss_that_does_not_fall_steadily():
+    scores = {"fp32": 0.98, "ap_fixed<16,6>": 0.5, "int8": 0.96, "int6": 0.98, "int4": 0.9}
+    words = text_of(render(table(sweep(["a"], scores)), PLAN))
+    assert "int6 has the fewest bits within 1 point of fp32: 98.00 % against 98.00 %, no loss." in words
+    assert "lose more than 1 point all the same: int8 (96.00 %), ap_fixed<16,6> (50.00 %)" in " ".join(words.split())
+
+
+def test_loss_without_any_precision_within():
+    words = text_of(render(table(sweep(["a"], {"fp32": 0.98, "int8": 0.9, "int4": 0.8})), PLAN))
+    assert "no precision stays within 1 point of fp32 (98.00 % ). The widest, int8, loses 8.00 points" in words.replace(
+        "98.00 %)", "98.00 % )"
+    )
+
+
+def test_fp16_is_no_choice_of_bits():
+    words = text_of(render(table(sweep(["a"], {"fp32": 0.98, "fp16": 0.98, "int16": 0.9, "int8": 0.8})), PLAN))
+    assert "no precision stays within 1 point of fp32" in words and "The widest, int16, loses 8.00 points" in words
+
+
+def test_loss_without_fp32():
+    words = text_of(render(table(sweep(["a"], {"int16": 0.98, "int8": 0.98, "int4": 0.8})), PLAN))
+    assert "int8 has the fewest bits within 1 point of int16" in words
+    assert "fp32 is not in this sweep; int16 is the widest there is." in words
+
+
+def test_pareto_rows_equal_brute_force():
+    scores = {"fp32": 0.98, "int16": 0.985, "int8": 0.97, "int6": 0.975, "int4": 0.6, "int3": 0.65}
+    rows = sweep(("a", "b"), scores)
+    page = render(table(rows), PLAN)
+    expected = []
+    for preset, network in itertools.product(ALL_PRESETS, ("a", "b")):
+        own = [r for r in rows if r["network"] == network and r["energy_preset"] == preset and r["reuse_factor"] == 1]
+        best = [r for r in own if not any(_beats(other, r) for other in own)]
+        best.sort(key=lambda r: r["energy_uj"])
+        expected += [(network, r["precision"], f"{100 * r['accuracy']:.2f} %", "2") for r in best]
+    bodies = re.findall(r'<table class="front">.*?<tbody>(.*?)</tbody>', page, flags=re.S)
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", line) for body in bodies for line in re.findall(r"<tr>.*?</tr>", body)]
+    assert [(cells[0], cells[1], cells[2], cells[-1]) for cells in found] == expected
+    assert len(expected) == 12
+
+
+def _beats(a, b):
+    no_worse = a["energy_uj"] <= b["energy_uj"] and a["accuracy"] >= b["accuracy"]
+    return no_worse and (a["energy_uj"] < b["energy_uj"] or a["accuracy"] > b["accuracy"])
+
+
+def test_points_that_are_not_ok_are_not_on_the_front():
+    rows = sweep(["a"], {"fp32": 0.98, "int8": 0.97}, reuse=[1])
+    for own in rows:
+        if own["precision"] == "int8":
+            own |= {
+                "status": "failed",
+                "reason": "csim: differs",
+                "csim_status": "different",
+                "csim_reason": "sample 3",
+            }
+    page = render(table(rows), PLAN)
+    runs = tables.runs(tables.load(table(rows)))
+    assert set(runs["precision"][runs["on_front"]]) == {"fp32"}
+    words = text_of(page)
+    assert "0 of 1 (network, precision, io type)" in words
+    assert "int8 4 io_parallel different sample 3" in " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_coinciding_points_stand_for_each_other_only_where_equal():
+    rows = sweep(["a"], {"int8": 0.9}, reuse=[1, 4, 16], presets=["zcu102"])
+    rows[2]["energy_uj"] *= 2
+    frame = tables.load(table(rows))
+    assert frame["first"].tolist() == [True, False, True]
+    assert frame["stands_for"].tolist() == [2, 2, 1]
+
+
+def test_text_is_escaped():
+    evil = "<b>x</b></script><!--"
+    plan = PLAN | {"name": evil, "configuration": {"note": evil}}
+    rows = sweep([evil], {"fp32": 0.9, "int8": 0.9})
+    rows.append(failed(row("a", "int4"), reason="sim: <img src=x>"))
+    page = render(table(rows), plan)
+    for element in ("<b>x</b>", "<img src=x>", "</script><!--"):
+        assert element not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert evil in json.dumps(document_of(page))
+
+
+def many(count):
+    return {"fp32": 0.98, "fp16": 0.98} | {f"ap_fixed<{width},6>": 0.5 + width / 50 for width in range(8, 6 + count)}
+
+
+UNLABELLED = {"accuracy": None, "accuracy_by_step": None}
+CASES = {
+    "one network, one point": [row("a", "int8")],
+    "six networks": sweep([f"net{i}" for i in range(6)], {"fp32": 0.9, "int8": 0.8}, reuse=[1]),
+    "one precision": sweep(["a"], {"fp32": 0.9}),
+    "twenty precisions": sweep(["a"], many(20), reuse=[1]),
+    "single preset": sweep(["a"], presets=["zcu102"]),
+    "unlabelled": sweep(["a"], **UNLABELLED),
+    "one of two unlabelled": sweep(["a"]) + sweep(["b"], **UNLABELLED),
+    "no csim": sweep(["a"], csim_status="not_run", csim_reason="switched off", csim_source=None, csim_values=None),
+    "no estimates": sweep(["a"], multipliers=None, latency_us=None, estimate_source=None),
+    "all failed": [failed(own) for own in sweep()],
+    "one network failed": sweep(["a"]) + [failed(own) for own in sweep(["b"])],
+    "several steps": sweep(["a"]) + sweep(["a"], timesteps=8, energy_uj=99.0),
+    "several clocks": sweep(["a"]) + sweep(["a"], clock_period_ns=2.5, latency_us=0.01),
+    "nothing spent": sweep(["a"], energy_uj=0.0, mac_energy_uj=0.0, spike_energy_uj=0.0, sram_energy_uj=0.0),
+    "equal scores": sweep(["a"], dict.fromkeys(SCORES, 1.0)),
+    "mixed precision": [
+        row("a", "narrow", nodes=[{"node": n, "weight_type": f"ap_fixed<{w},1>"} for n, w in (("x", 4), ("y", 8))])
+    ],
+    "mixed precision, failed": [failed(row("a", "narrow"))],
+    "one step": sweep(["a"], accuracy_by_step=[0.9], timesteps=1),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_table_gives_a_page(name):
+    page = render(table(CASES[name]), PLAN)
+    elements = drawn(page)
+    words = text_of(page)
+    assert "points-table" in elements
+    assert not re.search(r"\b(nan|None|inf)\b", words.replace("None: no point", ""))
+    assert "NaN" not in json.dumps(document_of(page)["items"])
+    assert ("preset-pareto" in elements) == (
+        len({r["energy_preset"] for r in CASES[name]}) > 1 and name != "all failed"
+    )
+
+
+def test_failures_are_listed():
+    words = text_of(render(table(CASES["one network failed"]), PLAN))
+    assert "20 ok 20 failed" in words
+    assert words.count("simulate: out of memory") == 5  # a row a precision
+
+
+def test_all_failed_draws_no_figures():
+    page = render(table(CASES["all failed"]), PLAN)
+    assert all(element.startswith("points-") for element in drawn(page))
+    assert "No point has both a score and an energy" in page and "No C simulation confirms" in page
+
+
+def test_unlabelled_data_is_said():
+    words = text_of(render(table(CASES["unlabelled"]), PLAN))
+    assert "The data has no labels: agreement with the same network in fp32 stands for accuracy." in words
+    assert "Accuracy against timesteps" not in words
+    assert "Agreement with fp32 (%)" in json.dumps(document_of(render(table(CASES["unlabelled"]), PLAN)))
+
+
+def test_plan_with_little_provenance():
+    page = render(table(sweep(["a"])), {"name": "x", "points": [], "configuration": {"stages": {}}})
+    assert "unknown" in page
+
+
+def test_sources_cover_every_group_with_a_source():
+    groups = {name for name, fields in GROUPS.items() if any(field.name.endswith("_source") for field in fields)}
+    assert set(html._MEANING) == groups
+
+
+def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    write_report(table(CASES["one network, one point"]), PLAN, path)
+    before = path.read_bytes()
+    assert [own.name for own in tmp_path.iterdir()] == ["report.html"]
+
+    def broken(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(type(path), "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(table(CASES["single preset"]), PLAN, path)
+    assert [own.name for own in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_bytes() == before
+
+
+def test_labels_do_not_cover_each_other():
+    points = [(100.0 + 4 * i, 100.0 + 3 * (i % 3)) for i in range(8)]
+    texts = [f"int{i}" for i in range(8)]
+    places = labels.place(points, texts, [7], (400.0, 250.0))
+    assert places[7].shown
+    boxes = []
+    for (x, y), text, own in zip(points, texts, places, strict=True):
+        if own.shown:
+            width = len(text) * labels.CHARACTER
+            left = x + own.dx - {"left": 0, "center": width / 2, "right": width}[own.align]
+            boxes.append((left, y + own.dy - labels.LINE / 2, left + width, y + own.dy + labels.LINE / 2))
+    assert not any(labels._overlap(a, b) for a, b in itertools.combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("values", [[], [5.0], [1.0, 1.0, 1.0], [9.9, 9.95, 10.0, 0.0], [3.0, 1.0, 2.0] * 30])
+def test_spread_keeps_order_gap_and_limits(values):
+    found = labels.spread(values, 0.5, 0.0, 10.0)
+    gap = min(0.5, 10 / max(len(values) - 1, 1))
+    pairs = sorted(zip(values, found, strict=True), key=lambda pair: (pair[0], pair[1]))
+    assert all(b[1] - a[1] >= gap - 1e-9 for a, b in itertools.pairwise(pairs))
+    assert all(-1e-9 <= value <= 10 + 1e-9 for value in found)

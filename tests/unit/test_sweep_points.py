@@ -1,0 +1,344 @@
+"""Points and keys: which change changes the key of which stage, as the table of stages in the design has it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from talon_lib import ir
+from talon_lib.errors import ConfigError, FormatError, PrecisionError
+from talon_lib.sweep import points, spec
+from talon_lib.sweep.points import STAGE_VERSIONS, Plan
+
+STAGES = ("simulate", "project", "csim")
+
+
+def graph(weight: float = 0.5, threshold: float = 1.0) -> ir.Graph:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(0, 1, (2, 3)).astype(np.float32)
+    weights[0, 0] = weight
+    lif = {key: np.full(2, value, np.float32) for key, value in {"tau": 2.0, "r": 1.0, "v_leak": 0.0}.items()}
+    nodes = {
+        "input": ir.Input((3,)),
+        "fc": ir.Affine(weights, np.zeros(2, np.float32)),
+        "lif": ir.LIF(**lif, v_threshold=np.full(2, threshold, np.float32)),
+        "output": ir.Output((2,)),
+    }
+    return ir.Graph(nodes, list(itertools.pairwise(nodes)))
+
+
+def save_data(path: Path, frames: bool = False, **changes: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    shape = (6, 5, 3) if frames else (6, 3)
+    arrays = {"x_train": rng.uniform(-1, 1, shape), "x_test": rng.uniform(-1, 1, shape), "y_test": np.arange(6) % 2}
+    np.savez(path, **{**arrays, **changes})
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """One point with all three jobs at a precision that is calibrated."""
+    monkeypatch.chdir(tmp_path)
+    ir.write(tmp_path / "net.nir", graph())
+    save_data(tmp_path / "data.npz")
+    save_data(tmp_path / "frames.npz", frames=True)
+    return {
+        "name": "base",
+        "networks": [{"name": "net", "graph": "net.nir", "data": "data.npz", "timesteps": 2}],
+        "precisions": "int8",
+        "samples": {"calibration": 4, "simulate": 5, "csim": 2},
+    }
+
+
+def plan(values: dict[str, Any]) -> Plan:
+    return points.plan(spec.parse(values))
+
+
+def keys(values: dict[str, Any]) -> dict[str, str | None]:
+    (point,) = plan(values).points
+    return {stage: getattr(point, stage) for stage in STAGES}
+
+
+def setting(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    made = copy.deepcopy(values)
+    at = made
+    *way, last = path.split(".")
+    for part in way:
+        at = at["networks"][0] if part == "network" else at.setdefault(part, {})
+    at[last] = value
+    return made
+
+
+GIVEN = "ap_fixed<12,4>"
+"""A precision whose types are given, so that nothing is calibrated."""
+
+MIXED = {"name": "mixed", "weight": "ap_fixed<12,4>", "result": "ap_fixed<12,4>"}
+
+# what is changed, to what, and the stages whose key changes at a calibrated and at a given precision
+DEPENDS: list[tuple[str, Any, str, str]] = [
+    ("name", "other", "", ""),
+    ("network.name", "other", "", ""),
+    ("network.timesteps", 3, "simulate project csim", "simulate csim"),
+    ("network.readout", "first_spike", "simulate", "simulate"),
+    ("reuse_factors", 4, "project", "project"),
+    ("energy_presets", "zcu102", "", ""),
+    ("hardware.part", "pynq_z2", "project", "project"),
+    ("hardware.clock_period_ns", 10.0, "project", "project"),
+    ("hardware.strategy", "Resource", "project", "project"),
+    ("hardware.io_type", "io_stream", "project csim", "project csim"),
+    ("samples.calibration", 3, "simulate project csim", ""),
+    ("samples.simulate", 4, "simulate", "simulate"),
+    ("samples.csim", 3, "csim", "csim"),
+    ("stages.csim_timeout_s", 60.0, "", ""),
+]
+
+
+@pytest.mark.parametrize("precision", ["int8", GIVEN])
+@pytest.mark.parametrize(("axis", "value", "calibrated", "given"), DEPENDS, ids=[row[0] for row in DEPENDS])
+def test_a_stage_has_a_new_key_exactly_where_it_depends_on_what_changed(
+    base: dict[str, Any], axis: str, value: Any, calibrated: str, given: str, precision: str
+) -> None:
+    base["precisions"] = precision
+    before, after = keys(base), keys(setting(base, axis, value))
+    expected = (calibrated if precision == "int8" else given).split()
+    assert [stage for stage in STAGES if before[stage] != after[stage]] == expected
+
+
+@pytest.mark.parametrize("precision", ["int8", GIVEN])
+def test_every_stage_depends_on_the_network(base: dict[str, Any], precision: str) -> None:
+    base["precisions"] = precision
+    before = keys(base)
+    for changed in (graph(weight=0.75), graph(threshold=1.5)):
+        ir.write("net.nir", changed)
+        after = keys(base)
+        assert all(before[stage] != after[stage] for stage in STAGES)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("int8", ["simulate", "project", "csim"]), (GIVEN, ["simulate", "csim"])]
+)
+def test_a_project_depends_on_data_only_where_scales_are_found_from_it(
+    base: dict[str, Any], precision: str, expected: list[str]
+) -> None:
+    base["precisions"] = precision
+    before = keys(base)
+    save_data(Path("data.npz"), x_test=np.full((6, 3), 0.25))
+    after = keys(base)
+    assert [stage for stage in STAGES if before[stage] != after[stage]] == expected
+
+
+def test_the_encoding_is_part_of_what_is_simulated(base: dict[str, Any]) -> None:
+    rng = np.random.default_rng(2)
+    held = rng.uniform(-1, 1, (6, 1, 3))  # one frame is a current at one step
+    save_data(Path("data.npz"), x_train=held, x_test=held)
+    base = setting(base, "network.timesteps", 1)
+    before, after = keys(base), keys(setting(base, "network.encoding", "frames"))
+    assert before["simulate"] != after["simulate"] and before["csim"] != after["csim"]
+
+
+def test_precisions_that_differ_have_keys_that_differ(base: dict[str, Any]) -> None:
+    names = ["int8", "int4", GIVEN, "ap_fixed<12,5>", "ap_fixed<12,4,AP_RND>", "ap_fixed<12,4,AP_TRN,AP_SAT>"]
+    found = plan({**base, "precisions": names}).points
+    for stage in STAGES:
+        assert len({getattr(point, stage) for point in found}) == len(names)
+
+
+def test_a_precision_has_the_same_keys_under_another_name(base: dict[str, Any]) -> None:
+    """It is the types that count."""
+    assert keys({**base, "precisions": GIVEN}) == keys({**base, "precisions": [MIXED]})
+
+
+def test_a_board_and_its_part_are_one_project(base: dict[str, Any]) -> None:
+    from talon_lib.hls.boards import BOARDS
+
+    on_board, on_part = (keys(setting(base, "hardware.part", part)) for part in ("pynq_z2", BOARDS["pynq_z2"]))
+    assert on_board == on_part
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_raising_the_version_of_a_stage_changes_its_keys_only(
+    base: dict[str, Any], stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, old = keys(base), plan(base)
+    monkeypatch.setitem(STAGE_VERSIONS, stage, STAGE_VERSIONS[stage] + 1)
+    after, new = keys(base), plan(base)
+    assert [own for own in STAGES if before[own] != after[own]] == [stage]
+    assert old.points[0].id != new.points[0].id
+    assert old.id != new.id
+
+
+@pytest.mark.parametrize("stage", ["estimate", "energy"])
+def test_raising_the_version_of_a_join_changes_points_but_no_job(
+    base: dict[str, Any], stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, old = keys(base), plan(base)
+    monkeypatch.setitem(STAGE_VERSIONS, stage, STAGE_VERSIONS[stage] + 1)
+    assert keys(base) == before
+    assert plan(base).id != old.id
+
+
+def test_keys_do_not_depend_on_names_and_places_of_files(base: dict[str, Any]) -> None:
+    before = plan(base)
+    Path("elsewhere").mkdir()
+    Path("net.nir").rename("elsewhere/n.nir")
+    Path("data.npz").rename("elsewhere/d.npz")
+    base["networks"][0] |= {"graph": "elsewhere/n.nir", "data": "elsewhere/d.npz"}
+    assert plan(base).points == before.points
+
+
+def test_floating_point_has_no_hardware_jobs(base: dict[str, Any]) -> None:
+    made = plan({**base, "precisions": ["fp32", "fp16"], "reuse_factors": [1, 2]})
+    assert all(point.project is None and point.csim is None for point in made.points)
+    assert {stage: len(jobs) for stage, jobs in made.jobs.items()} == {"simulate": 2, "project": 0, "csim": 0}
+
+
+def test_stages_can_be_switched_off(base: dict[str, Any]) -> None:
+    made = plan({**base, "stages": {"project": False, "csim": False}})
+    assert {stage: len(jobs) for stage, jobs in made.jobs.items()} == {"simulate": 1, "project": 0, "csim": 0}
+
+
+FULL: dict[str, Any] = {
+    "precisions": ["fp32", "int8", GIVEN],
+    "reuse_factors": [1, 2, 4],
+    "energy_presets": ["zcu102", "neuromorphic_int8"],
+    "hardware": {
+        "part": ["zcu102", "pynq_z2"],
+        "clock_period_ns": [5.0, 10.0],
+        "strategy": ["Latency", "Resource"],
+        "io_type": ["io_parallel", "io_stream"],
+    },
+}
+
+
+def test_there_is_a_point_for_every_combination_of_the_axes_in_their_order(base: dict[str, Any]) -> None:
+    base["networks"][0]["timesteps"] = [2, 3]
+    ir.write("other.nir", graph(weight=0.125))
+    base["networks"].append({**base["networks"][0], "name": "other", "graph": "other.nir"})
+    made = plan({**base, **FULL})
+    hardware = FULL["hardware"]
+    expected = itertools.product(
+        ["net", "other"],
+        [2, 3],
+        FULL["precisions"],
+        FULL["reuse_factors"],
+        hardware["part"],
+        hardware["clock_period_ns"],
+        hardware["strategy"],
+        hardware["io_type"],
+        FULL["energy_presets"],
+    )
+    found = [tuple(vars(point).values())[1:10] for point in made.points]
+    assert found == list(expected)
+    assert len({point.id for point in made.points}) == len(found) == 2 * 2 * 3 * 3 * 2**4 * 2
+
+
+def test_jobs_are_those_that_points_name_and_each_is_there_once(base: dict[str, Any]) -> None:
+    made = plan({**base, **FULL})
+    for stage in STAGES:
+        assert set(made.jobs[stage]) == {getattr(point, stage) for point in made.points} - {None}
+        assert all(job.key == key and job.stage == stage for key, job in made.jobs[stage].items())
+    assert len(made.jobs["simulate"]) == 3
+    assert len(made.jobs["project"]) == 2 * 3 * 2**4  # the fixed precisions
+    assert len(made.jobs["csim"]) == 2 * 2  # fixed precisions x io types: one for all reuse factors
+
+
+def test_one_network_under_two_names_shares_jobs_but_not_points(base: dict[str, Any]) -> None:
+    base["networks"].append({**base["networks"][0], "name": "twin"})
+    one, twin = plan(base).points
+    assert (one.simulate, one.project, one.csim) == (twin.simulate, twin.project, twin.csim)
+    assert one.id != twin.id
+
+
+def test_one_precision_under_two_names_shares_jobs_but_not_points(base: dict[str, Any]) -> None:
+    one, twin = plan({**base, "precisions": [GIVEN, MIXED]}).points
+    assert (one.simulate, one.project, one.csim) == (twin.simulate, twin.project, twin.csim)
+    assert one.id != twin.id
+
+
+def test_a_point_keeps_its_id_when_axes_grow(base: dict[str, Any]) -> None:
+    small = {point.id: point for point in plan(base).points}
+    big = {point.id: point for point in plan({**base, **FULL}).points}
+    assert small.items() <= big.items()
+
+
+def test_ids_are_stable_from_run_to_run(base: dict[str, Any]) -> None:
+    assert plan(base) == plan(base) and plan(base).id == plan(base).id
+
+
+def test_the_digest_is_canonical() -> None:
+    """Written down, because results on disk are found again by it."""
+    assert points.digest("a", {"y": 1, "x": [None, 2.5]}) == points.digest("a", {"x": [None, 2.5], "y": 1})
+    assert points.digest("simulate", 1, ["x"]) == hashlib.sha256(b'["simulate",1,["x"]]').hexdigest()[:16]
+
+
+@pytest.mark.parametrize("axis", ["name", "energy_presets", "samples.csim", "stages.csim_timeout_s"])
+def test_the_plan_has_a_new_id_for_every_change_of_the_configuration(base: dict[str, Any], axis: str) -> None:
+    value = {row[0]: row[1] for row in DEPENDS}[axis]
+    assert plan(base).id != plan(setting(base, axis, value)).id
+
+
+def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -> None:
+    made = plan({**base, "precisions": [MIXED], "stages": {"csim_timeout_s": 7}})
+    (simulate,), (project,), (csim,) = (made.jobs[stage].values() for stage in STAGES)
+    common = ("net.nir", "--data=data.npz", "--encoding=current", "--steps=2")
+    precision = simulate.arguments[4]
+    assert precision.startswith("--precision={") and '"name": "mixed"' in precision
+    rest = (precision, "--samples=5", "--calibration-samples=4", "--readout=count")
+    assert simulate.arguments == (*common, *rest)
+    assert csim.arguments[5:] == ("--samples=2", "--calibration-samples=4", "--io-type=io_parallel", "--timeout=7")
+    assert project.arguments[5:] == (
+        *("--calibration-samples=4", "--reuse-factor=1", "--part=zcu102", "--clock-period=5"),
+        *("--strategy=Latency", "--io-type=io_parallel"),
+    )
+
+
+def test_data_that_does_not_fit_the_network_is_said_before_anything_runs(base: dict[str, Any]) -> None:
+    save_data(Path("data.npz"), x_test=np.zeros((6, 4)))
+    with pytest.raises(ConfigError, match=r"data of shape \(4,\) a sample does not fit the input \(3,\)"):
+        plan(base)
+
+
+def test_too_many_steps_for_the_frames_are_said_before_anything_runs(base: dict[str, Any]) -> None:
+    base["networks"][0] |= {"data": "frames.npz", "encoding": "frames", "timesteps": [5, 6]}
+    with pytest.raises(ConfigError, match="6 steps are asked for, but the data has 5 frames a sample"):
+        plan(base)
+
+
+def test_files_that_are_no_networks_or_data_are_named(base: dict[str, Any]) -> None:
+    Path("net.nir").write_text("no network")
+    with pytest.raises(FormatError, match=r"net\.nir"):
+        plan(base)
+    ir.write("net.nir", graph())
+    Path("data.npz").write_text("no data")
+    with pytest.raises(FormatError, match=r"data\.npz"):
+        plan(base)
+
+
+def test_the_plan_as_plain_data_has_all_points_and_commands(base: dict[str, Any]) -> None:
+    made = plan({**base, **FULL})
+    plain = made.as_dict()
+    assert plain["id"] == made.id
+    assert [point["id"] for point in plain["points"]] == [point.id for point in made.points]
+    for stage in STAGES:
+        assert {key: command[:2] for key, command in plain["jobs"][stage].items()} == {
+            key: ["talon-dse", stage] for key in made.jobs[stage]
+        }
+    assert spec.parse(plain["configuration"]) == made.spec
+    assert plain["fingerprints"]["graphs"] == {"net": ir.read("net.nir").fingerprint}
+
+
+def test_a_precision_that_names_a_node_that_is_not_there_is_a_row_not_an_end(base: dict[str, Any]) -> None:
+    """Planning does not bind types; the job says it, and its point is a failed row."""
+    from talon_lib.sweep import stages
+
+    mixed = {**MIXED, "nodes": {"nowhere": {"weight": "int4"}}}
+    made = plan({**base, "precisions": [mixed]})
+    (job,) = made.jobs["simulate"].values()
+    work = stages.workload(Path(job.graph), Path(job.data), "current", 2, 5, 4)
+    with pytest.raises(PrecisionError, match="names node 'nowhere', which the graph does not have"):
+        stages.simulate(work, job.arguments[4].removeprefix("--precision="), "count")

@@ -247,7 +247,7 @@ def csim(
 @cli.command()
 @click.argument("folder", type=_FOLDER)
 @click.option("--flow", default="vitis", show_default=True, help="tool chain: vitis")
-@click.option("--step", "steps", multiple=True, default=("synth",), show_default=True, help="synth, cosim, export, vsynth")
+@click.option("--step", "steps", multiple=True, default=("synth",), help="synth (default), cosim, export, vsynth")
 @click.option("--timeout", type=float, default=14400.0, show_default=True, help="seconds")
 def synth(folder: Path, flow: str, steps: tuple[str, ...], timeout: float) -> None:
     """Synthesise the hls4ml project in FOLDER with AMD's tools."""

@@ -216,19 +216,21 @@ class FixedType:
     def _rounds_up(self, floor: Array, above: Array, inexact: Array, negative: Array) -> Array:
         """Where the value goes up to ``floor + 1``; ``above`` is the sign of (remainder - 1/2)."""
         tie = above == 0
+        up: Array
         match self.rounding:
             case "AP_TRN_ZERO":
-                return negative & inexact
+                up = negative & inexact
             case "AP_RND":
-                return above >= 0
+                up = above >= 0
             case "AP_RND_MIN_INF":
-                return above > 0
+                up = above > 0
             case "AP_RND_INF":
-                return (above > 0) | (tie & ~negative)
+                up = (above > 0) | (tie & ~negative)
             case "AP_RND_ZERO":
-                return (above > 0) | (tie & negative)
+                up = (above > 0) | (tie & negative)
             case _:  # AP_RND_CONV: ties to even
-                return (above > 0) | (tie & (np.mod(floor, 2) == 1))
+                up = (above > 0) | (tie & (np.mod(floor, 2) == 1))
+        return up
 
     def _wrap(self, code: Array, floor: Array) -> Array:
         """Bring whole numbers of steps into the range; ``floor`` is what they were before rounding."""

@@ -55,7 +55,7 @@ $(VENV)/made:
 
 # The locks, from pyproject.toml; `make lock UPGRADE=--upgrade` takes newer versions.
 COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable $(UPGRADE)
 lock: $(VENV)/dev.done
 	$(COMPILE) --extra fpga --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml

@@ -299,7 +299,7 @@ def plan(config: Path, output: Path | None, expected: str | None) -> None:
     if expected is not None and made.id != expected:
         raise ConfigError(f"{config}: a network or data file changed while the sweep was starting; run it again")
     if output is not None:
-        stages.write_json(output, {**made.as_dict(), "provenance": provenance(sys.argv)})
+        stages.write_json(output, {**made.as_dict(), "provenance": provenance()})
         return
     click.echo(f"sweep '{made.spec.name}': {len(made.points)} points")
     for stage, jobs in made.jobs.items():

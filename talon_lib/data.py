@@ -52,7 +52,7 @@ def load(path: str | Path) -> Dataset:
     """Read a dataset. Raises FormatError with the path."""
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise FormatError(f"{path}: there is no such file") from None
@@ -64,7 +64,7 @@ def load(path: str | Path) -> Dataset:
     y = arrays.get("y_test", arrays.get("y"))
     calibration = arrays.get("x_train", x)
     for name, array in (("x", x), ("x_train", calibration)):
-        if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or array.ndim < 2 or not len(array):
+        if array.dtype.kind not in "biuf" or array.ndim < 2 or not len(array):
             raise FormatError(f"{path}: {name} must hold numbers, (samples, …), not {array.dtype} {array.shape}")
         if not np.isfinite(array).all():
             raise FormatError(f"{path}: {name} holds NaN or infinity")

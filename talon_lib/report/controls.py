@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from bokeh.models import BooleanFilter, CDSView, ColumnDataSource, CustomJS, GroupFilter, Range1d
+from bokeh.models import BooleanFilter, CDSView, ColumnDataSource, CustomJS, GroupFilter, Model, Range1d
 from bokeh.models.widgets.inputs import Select, TextInput
 from bokeh.models.widgets.markups import Div
 from bokeh.models.widgets.tables import (
@@ -100,7 +100,7 @@ def linked_copy(select: Select) -> Select:
     return copy
 
 
-def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, TextInput | Select | Div | DataTable]:
+def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, Model]:
     """The table of all points with its search field, its own choice of preset (it follows ``select``), and a count."""
     presets = list(dict.fromkeys(source.data["energy_preset"]))
     first = select.value if select is not None else ALL
@@ -134,7 +134,7 @@ def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, T
         sizing_mode="stretch_width",
         stylesheets=[_MARKED],
     )
-    found = {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
+    found: dict[str, Model] = {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
     return found if len(presets) > 1 else {name: model for name, model in found.items() if model is not own}
 
 

@@ -1,6 +1,7 @@
 """Bokeh figures of the report, each from frames of :mod:`talon_lib.report.tables`.
 
-Energies in uJ, scores in percent.
+Energies in uJ, scores in percent. Every glyph names its columns: from bare lists Bokeh makes columns in the order of a
+set, which differs from run to run.
 """
 
 from __future__ import annotations
@@ -85,9 +86,11 @@ def bits_figure(rows: pd.DataFrame, case: tables.Case, lost: tables.Loss | None,
         )
         plot.add_layout(Span(location=reference, dimension="width", line_color=INK, line_dash="dashed", line_width=1.2))
         note = f"{lost.reference} {reference:.2f} %; shaded: up to 1 point less"
-        plot.text(x=[names[0]], y=[reference], text=[note], x_offset=-10, y_offset=-10, **text_style(text_color=MUTED))
+        here = ColumnDataSource({"x": names[:1], "y": [reference], "text": [note]})
+        plot.text("x", "y", text="text", source=here, x_offset=-10, y_offset=-10, **text_style(text_color=MUTED))
     family = shown[shown["kind"] == "int"]
-    plot.line(family["precision"].tolist(), (family["score"] * 100).tolist(), line_color=RULE, line_width=2)
+    line = ColumnDataSource({"precision": family["precision"].tolist(), "score": (family["score"] * 100).tolist()})
+    plot.line("precision", "score", source=line, line_color=RULE, line_width=2)
     source = ColumnDataSource(
         {
             "precision": names,
@@ -255,7 +258,8 @@ def energy_figure(title: str, runs: pd.DataFrame, preset: Filter, first_preset: 
             left=f"{part}_left",
             right=f"{part}_right",
             height=0.72,
-            color=colour,
+            fill_color=colour,
+            line_color=None,
             source=source,
             view=CDSView(filter=preset),
         )
@@ -295,15 +299,30 @@ def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str
     pixel = (high - low) / _INNER[1]
     ends = spread([line[-1] for line in lines], 14 * pixel, low + 8 * pixel, high - 8 * pixel)
     reach = 1 + last * (1 + 30 / _INNER[0])
-    renderers = []
-    for name, line, end, label in zip(rows["precision"], lines, ends, labels, strict=True):
-        x = list(range(1, len(line) + 1))
-        source = ColumnDataSource({"step": x, "accuracy": line, "precision": [name] * len(x)})
-        options = {"source": source, "color": colour[name]}
-        plot.line("step", "accuracy", line_width=2, line_dash="dashed" if name == "fp32" else "solid", **options)
-        renderers.append(plot.scatter("step", "accuracy", size=5, **options))
-        plot.line([len(line), reach], [line[-1], end], line_width=1, line_alpha=0.6, color=colour[name])
-        plot.text([reach], [end], text=[label], x_offset=4, **text_style("11px"))
+    names = rows["precision"].tolist()
+    steps_of = [list(range(1, len(line) + 1)) for line in lines]
+    data: dict[str, Any] = {
+        "steps": steps_of,
+        "accuracies": lines,
+        "leader_x": [[own[-1], reach] for own in steps_of],
+        "leader_y": [[line[-1], end] for line, end in zip(lines, ends, strict=True)],
+        "reach": [reach] * len(lines),
+        "end": ends,
+        "label": labels,
+        "colour": [colour[name] for name in names],
+        "dash": ["dashed" if name == "fp32" else "solid" for name in names],
+    }
+    whole = ColumnDataSource(data)
+    plot.multi_line("steps", "accuracies", source=whole, line_color="colour", line_dash="dash", line_width=2)
+    plot.multi_line("leader_x", "leader_y", source=whole, line_color="colour", line_alpha=0.6)
+    plot.text("reach", "end", source=whole, text="label", x_offset=4, **text_style("11px"))
+    dots = [
+        {"step": step, "accuracy": value, "precision": name, "colour": colour[name]}
+        for name, line in zip(names, lines, strict=True)
+        for step, value in enumerate(line, 1)
+    ]
+    source = ColumnDataSource({key: [dot[key] for dot in dots] for key in dots[0]})
+    renderers = [plot.scatter("step", "accuracy", size=5, color="colour", source=source)]
     tips = [("precision", "@precision"), ("steps", "@step"), ("accuracy", "@accuracy{0.00} %")]
     plot.add_tools(hover(renderers, tips))
     return plot

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "columns": describe(),
         "configuration": json.dumps(plan.get("configuration", {}), indent=2, ensure_ascii=False),
         "provenance": plan.get("provenance", {}),
-        "command": shlex.join(map(str, plan.get("provenance", {}).get("command", []))),
+        "command": plan.get("provenance", {}).get("command"),
         "bokeh": Markup(Resources(mode="inline", components=_COMPONENTS).render_js()),
         "document": Markup(_json(roots.document())),
     }

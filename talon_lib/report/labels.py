@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 CHARACTER = 6.4
 LINE = 14.0
-_POINT = 5.0
+_POINT = 7.0
 
 _Box = tuple[float, float, float, float]
 

@@ -217,12 +217,13 @@ def csim(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Points that are not ok, those of equal status, reason, network and precision as one row."""
-    bad = frame[frame["status"] != "ok"]
-    groups = bad.groupby(["status", "reason", "network", "precision"], sort=False, dropna=False)
-    keys = ("status", "reason", "network", "precision")
-    found = [dict(zip(keys, key, strict=True)) | {"points": len(group)} for key, group in groups]
-    return [row | {"reason": row["reason"] if isinstance(row["reason"], str) else ""} for row in found]
+    """Points that are not ok, those of equal status, reason and network as one row."""
+    bad = frame[frame["status"] != "ok"].assign(reason=frame["reason"].fillna(""))
+    return [
+        {"status": status, "reason": reason, "network": network, "points": len(group)}
+        | {"precisions": list(dict.fromkeys(group["precision"]))}
+        for (status, reason, network), group in bad.groupby(["status", "reason", "network"], sort=False)
+    ]
 
 
 def sources(frame: pd.DataFrame, group: str) -> list[str]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from talon_lib.errors import ConfigError, FormatError, ToolError
 from talon_lib.sweep import collect, points, spec
+from talon_lib.sweep.provenance import COMMAND_VARIABLE, user_command
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
@@ -36,7 +37,8 @@ def launch(
         if retry_failed and not dry_run:
             _forget_failures(folder, plan)
         command = _command(config, cores, results, dry_run, options)
-        status = subprocess.run(command, check=False, pass_fds=[lock]).returncode
+        environment = {**os.environ, COMMAND_VARIABLE: user_command()}
+        status = subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
         if dry_run:
             if status:
                 raise ToolError(f"Snakemake failed with exit {status}; its output above says why")

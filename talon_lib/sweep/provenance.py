@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("talon-dse", "numpy", "pandas", "pyarrow", "hls4ml", "nir", "h5py", "snakemake", "bokeh", "pydantic")
 
 
-def provenance(command: Sequence[str]) -> dict[str, Any]:
-    """Versions of packages and Python, the git commit (and whether the tree was clean), and the kind of machine."""
+COMMAND_VARIABLE = "TALON_DSE_COMMAND"
+"""Set by ``talon-dse sweep`` to what the user typed, for the jobs that it starts."""
+
+
+def user_command() -> str:
+    """The command that the user typed, without the folder that the program is in."""
+    return os.environ.get(COMMAND_VARIABLE) or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of packages and Python, the git commit (and whether the tree was clean), machine and command."""
     return {
-        "command": list(command),
+        "command": user_command(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git_commit": _git("rev-parse", "HEAD"),

@@ -21,7 +21,7 @@ PLAN = {
     "fingerprints": {"graphs": {"a": "f00d"}, "data": {"a": "beef"}},
     "points": [],
     "provenance": {
-        "command": ["talon-dse", "plan", "a b.yaml"],
+        "command": "talon-dse sweep 'a b.yaml'",
         "python": "3.11.7",
         "packages": {"numpy": "2.4.6", "hls4ml": None},
         "git_commit": "c0ffee",
@@ -103,7 +103,7 @@ def table(rows):
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def sweep(networks=("a", "b"), scores=SCORES, reuse=(1, 4), presets=ALL_PRESETS, **changes):
+def sweep(networks=("a",), scores=SCORES, reuse=(1, 4), presets=ALL_PRESETS, **changes):
     axes = itertools.product(networks, scores, reuse, presets)
     return [row(n, p, r, e, scores[p], **changes) for n, p, r, e in axes]
 
@@ -111,6 +111,7 @@ def sweep(networks=("a", "b"), scores=SCORES, reuse=(1, 4), presets=ALL_PRESETS,
 def text_of(page):
     """The page's words: no scripts, styles or tags, one space between words."""
     page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.S)
+    page = re.sub(r"</t[hd]>", " ", page)
     page = re.sub(r"<[^>]*>", "", page)
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")):
         page = page.replace(entity, character)
@@ -131,7 +132,7 @@ def drawn(page):
 
 @pytest.fixture(scope="module")
 def page():
-    return render(table(sweep()), PLAN)
+    return render(table(sweep(("a", "b"))), PLAN)
 
 
 def test_needs_no_network(page):
@@ -143,7 +144,7 @@ def test_needs_no_network(page):
 
 
 def test_same_bytes_for_same_input(page, tmp_path):
-    assert render(table(sweep()), PLAN) == page
+    assert render(table(sweep(("a", "b"))), PLAN) == page
     small = sweep(["a"], {"fp32": 0.9, "int8": 0.9})
     here = hashlib.sha256(render(table(small), PLAN).encode()).hexdigest()
     (tmp_path / "input.json").write_text(json.dumps([small, PLAN]))
@@ -328,7 +329,8 @@ def test_any_table_gives_a_page(name):
 def test_failures_are_listed():
     words = text_of(render(table(CASES["one network failed"]), PLAN))
     assert "20 ok 20 failed" in words
-    assert words.count("simulate: out of memory") == 5  # a row a precision
+    assert words.count("simulate: out of memory") == 1
+    assert "b fp32, int8, int6, int4, int3 20" in words
 
 
 def test_all_failed_draws_no_figures():

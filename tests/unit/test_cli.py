@@ -1,0 +1,415 @@
+"""The command line: what its verbs print and write; a mistake is one line on stderr and exit 2, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from talon_lib import cli, ir
+from talon_lib._version import __version__
+from talon_lib.errors import ToolTimeout, UnsupportedError
+from talon_lib.sweep import stages
+
+REPOSITORY = Path(__file__).parents[2]
+VERBS = ["collect", "csim", "info", "plan", "profile", "project", "report", "simulate", "sweep", "synth", "validate"]
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def talon(*arguments: str) -> Done:
+    """Run the entry point in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["talon-dse", *arguments])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def refusal(*arguments: str) -> str:
+    """The one line that a mistake gets."""
+    done = talon(*arguments)
+    assert done.code == 2, done
+    assert done.out == ""
+    assert done.err.startswith("talon-dse: ") and done.err.endswith("\n") and done.err.count("\n") == 1, done.err
+    return done.err.removeprefix("talon-dse: ").removesuffix("\n")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a network, data and a sweep."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(3)
+    lif = {"tau": 2.0, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.5}
+    nodes = {
+        "input": ir.Input((5,)),
+        "fc": ir.Affine(rng.normal(0, 1, (3, 5)).astype(np.float32), np.zeros(3, np.float32)),
+        "lif": ir.LIF(**{key: np.full(3, value, np.float32) for key, value in lif.items()}),
+        "output": ir.Output((3,)),
+    }
+    ir.write("net.nir", ir.Graph(nodes, list(itertools.pairwise(nodes))))
+    x = rng.uniform(-1, 1, (12, 5))
+    np.savez("data.npz", x_train=x, x_test=x, y_test=rng.integers(0, 3, 12))
+    sweep = {
+        "name": "tiny",
+        "networks": [{"name": "net", "graph": "net.nir", "data": "data.npz", "timesteps": 2}],
+        "precisions": ["fp32", "int8"],
+        "reuse_factors": [1, 2],
+    }
+    Path("sweep.yaml").write_text(yaml.safe_dump(sweep))
+    Path("text.txt").write_text("hello\n")
+    return tmp_path
+
+
+DATA = ("net.nir", "--data=data.npz")
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_arguments_the_verbs_are_listed() -> None:
+    done = talon()
+    assert (done.code, done.err) == (0, "")
+    assert done.out == talon("--help").out == talon("-h").out
+    listed = [line.split()[0] for line in done.out.partition("Commands:\n")[2].splitlines()]
+    assert listed == VERBS == sorted(cli.cli.commands)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_that_names_its_options(verb: str) -> None:
+    done = talon(verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Usage: talon-dse {verb} ")
+    for parameter in cli.cli.commands[verb].params:
+        for option in parameter.opts:
+            assert option in done.out or parameter.param_type_name == "argument"
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert talon("--version").out == f"talon-dse, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--version",), ("simulate", "--help"), ("simulate", "none.nir"), ("info", "net.nir")]
+)
+def test_python_m_talon_lib_is_talon_dse(arguments: tuple[str, ...]) -> None:
+    script = str(Path(sys.executable).with_name("talon-dse"))
+    as_script, as_module = (
+        subprocess.run([*start, *arguments], capture_output=True, text=True, check=False)
+        for start in ([script], [sys.executable, "-m", "talon_lib"])
+    )
+    assert (as_module.returncode, as_module.stdout, as_module.stderr) == (
+        as_script.returncode,
+        as_script.stdout,
+        as_script.stderr,
+    )
+    assert as_script.stdout or as_script.stderr
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (("simulat",), "No such command 'simulat'."),
+    (("--verbose",), "No such option '--verbose'."),
+    (("simulate",), "Missing argument 'GRAPH'."),
+    (("simulate", "net.nir"), "Missing option '--data'."),
+    (("simulate", *DATA, "--precison=int8"), "No such option '--precison'."),
+    (("simulate", *DATA, "more"), "Got unexpected extra argument (more)"),
+    (("simulate", "none.nir", "--data=data.npz"), "none.nir: there is no such file"),
+    (("simulate", "text.txt", "--data=data.npz"), "text.txt: unknown suffix '.txt'"),
+    (("simulate", "net.nir", "--data=none.npz"), "none.npz: there is no such file"),
+    (("simulate", "net.nir", "--data=text.txt"), "text.txt: not an .npz file of plain arrays ("),
+    (("simulate", "net.nir", "--data=."), "Invalid value for '--data': File '.' is a directory."),
+    (("simulate", *DATA, "--steps=0"), "Invalid value for '--steps': 0 is not in the range x>=1."),
+    (("simulate", *DATA, "--steps=two"), "Invalid value for '--steps': 'two' is not a valid integer range."),
+    (("simulate", *DATA, "--samples=0"), "Invalid value for '--samples': 0 is not in the range x>=1."),
+    (("simulate", *DATA, "--precision=int17"), "'int17': integer precisions go from int2 to int16"),
+    (("simulate", *DATA, "--precision=float"), "unknown precision 'float'; use fp32, fp16, int2 to int16, "),
+    (("simulate", *DATA, '--precision={"weight": '), "the precision is no JSON: "),
+    (("simulate", *DATA, "--precision=ap_fixed<4,4>"), "node 'lif': its v_threshold does not lie above its leak"),
+    (("simulate", *DATA, "--encoding=rate"), "unknown encoding 'rate'; there are: current, frames"),
+    (("simulate", *DATA, "--encoding=frames"), "data of shape (5,) a sample is no frames of the input (5,)"),
+    (("simulate", *DATA, "--readout=max"), "unknown readout 'max'; there are: count, first_spike, membrane"),
+    (("simulate", *DATA, "--record-failure"), "--record-failure needs --output"),
+    (("simulate", *DATA, "--output=text.txt/x.json"), "text.txt: "),
+    (("project", "net.nir"), "Missing option '--folder'."),
+    (
+        ("project", "net.nir", "--folder=p", "--precision=int8", "--part=spartan"),
+        "unknown part or board 'spartan'; give an AMD part like ",
+    ),
+    (("project", "net.nir", "--folder=p", "--precision=int8", "--strategy=Fast"), "strategy 'Fast' must be one of "),
+    (("project", "net.nir", "--folder=p", "--precision=int8", "--io-type=io_x"), "io_type 'io_x' must be one of "),
+    (
+        ("project", "net.nir", "--folder=p", "--precision=int8", "--clock-period=0"),
+        "clock period 0.0 must be above 0 ns",
+    ),
+    (
+        ("project", "net.nir", "--folder=p", "--precision=int8", "--clock-period=nan"),
+        "clock period nan must be above 0 ns",
+    ),
+    (
+        ("project", "net.nir", "--folder=p", "--precision=int8", "--reuse-factor=0"),
+        "Invalid value for '--reuse-factor'",
+    ),
+    (("project", "net.nir", "--folder=p", "--precision=fp32"), "node 'input' is fp32: hardware holds fixed point only"),
+    (("project", "net.nir", "--folder=.", "--precision=int8"), ". is the current folder or holds it; "),
+    (("project", "net.nir", "--folder=text.txt"), "Invalid value for '--folder': Directory 'text.txt' is a file."),
+    (("csim", "net.nir", "--precision=int8"), "Missing option '--data'."),
+    (("csim", *DATA, "--precision=fp32"), "node 'input' is fp32: hardware holds fixed point only"),
+    (("csim", *DATA, "--precision=int8", "--io-type=io_x"), "io_type 'io_x' must be one of "),
+    (("profile", "net.nir", "--preset=zcu"), "unknown energy preset 'zcu'; there are: 45nm_cmos, "),
+    (("profile", "net.nir", "--steps=0"), "Invalid value for '--steps'"),
+    (("validate", "net.nir", "--backend=gpu"), "unknown backend 'gpu'; there are: cpu, fpga"),
+    (("info",), "give a file, or --primitives"),
+    (("info", "none.nir"), "none.nir: there is no such file"),
+    (("synth", "."), ".: not an hls4ml project; talon-dse project writes one"),
+    (("synth", ".", "--flow=quartus"), "unknown flow 'quartus'; there is: "),
+    (("plan", "none.yaml"), "none.yaml: No such file or directory"),
+    (("plan", "net.nir"), "net.nir: not YAML ("),
+    (("plan", "text.txt"), "text.txt: must be a mapping with the keys name, networks, "),
+    (("plan", "sweep.yaml", "--key=0"), "sweep.yaml: a network or data file changed while the sweep was starting"),
+    (("plan", "sweep.yaml", "--output=text.txt/x"), "text.txt: "),
+    (("collect", "none.json", "--output=m.parquet"), "none.json: No such file or directory; talon-dse plan writes it"),
+    (
+        ("collect", "text.txt", "--output=m.parquet"),
+        "text.txt: not the sweep.json of a sweep; talon-dse plan writes one",
+    ),
+    (("collect", "text.txt"), "Missing option '--output'."),
+    (("report", "none.parquet", "--output=r.html"), "none.parquet: there is no such file; talon-dse collect writes it"),
+    (("report", "text.txt", "--output=r.html"), "text.txt: not a Parquet file; "),
+    (("sweep", "none.yaml"), "there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone"),
+    (("sweep", "sweep.yaml", "--corse=2"), "No such option '--corse'."),
+    (("sweep", "sweep.yaml", "--cores=0"), "Invalid value for '--cores': 0 is not in the range x>=1."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_2(arguments: tuple[str, ...], says: str) -> None:
+    assert refusal(*arguments).startswith(says)
+
+
+def test_a_mistake_leaves_nothing_behind(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    for arguments, _ in MISTAKES:
+        talon(*arguments)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_message_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise UnsupportedError("first\n   second")
+
+    monkeypatch.setattr(stages, "workload", fail)
+    assert refusal("simulate", *DATA) == "first second"
+
+
+def test_an_internal_error_is_not_dressed_up_as_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(stages, "workload", fail)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        talon("simulate", *DATA)
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "workload", fail)
+    done = talon("simulate", *DATA)
+    assert done.code == 2
+    assert done.err.strip() == "talon-dse: interrupted"
+
+
+# --- good runs -------------------------------------------------------------------------------------------------------
+
+
+def good(*arguments: str) -> str:
+    done = talon(*arguments)
+    assert (done.code, done.err) == (0, ""), done
+    return done.out
+
+
+def test_info_prints_a_line_for_every_node() -> None:
+    graph = ir.read("net.nir")
+    first, header, *rows = good("info", "net.nir").splitlines()
+    assert first == f"net.nir: {graph!r}, fingerprint {graph.fingerprint[:16]}"
+    assert header.split()[:3] == ["node", "kind", "from"]
+    assert [row.split()[:2] for row in rows] == [[name, graph.nodes[name].kind] for name in graph.order]
+    (affine,) = (row.split() for row in rows if row.startswith("fc "))
+    assert affine[2:] == ["input", "5", "3", "15", "0", "72"]  # 15 weights and 3 biases of 4 bytes
+
+
+def test_info_lists_the_primitives() -> None:
+    assert good("info", "--primitives").splitlines() == ir.list_primitives()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "fpga"])
+def test_validate_says_that_a_network_is_valid(backend: str) -> None:
+    last = good("validate", "net.nir", f"--backend={backend}").splitlines()[-1]
+    assert last == f"net.nir: valid for backend '{backend}'"
+
+
+def test_simulate_prints_what_the_stage_gives() -> None:
+    found = json.loads(good("simulate", *DATA, "--precision=int8", "--steps=3", "--samples=10"))
+    work = stages.workload(Path("net.nir"), Path("data.npz"), "current", 3, 10, None)
+    assert found == stages.simulate(work, "int8", "count")
+    assert found["samples"] == 10 and len(found["accuracy_by_step"]) == 3
+
+
+def test_simulate_takes_a_precision_as_json_and_another_readout() -> None:
+    mixed = '{"weight": "int4", "result": "ap_fixed<12,5>"}'
+    found = json.loads(good("simulate", *DATA, f"--precision={mixed}", "--readout=membrane"))
+    work = stages.workload(Path("net.nir"), Path("data.npz"), "current", 1, None, None)
+    assert found == stages.simulate(work, mixed, "membrane")
+
+
+def test_simulate_writes_an_envelope_and_prints_nothing() -> None:
+    assert good("simulate", *DATA, "--output=deep/er/x.json") == ""
+    work = stages.workload(Path("net.nir"), Path("data.npz"), "current", 1, None, None)
+    written = json.loads(Path("deep/er/x.json").read_text())
+    assert written == stages.envelope("simulate", stages.simulate(work, "fp32", "count"))
+
+
+def test_profile_prints_talon_s_accounting() -> None:
+    from talon_lib import backend
+
+    found = backend.get_backend("cpu").profile(ir.read("net.nir"), n_steps=4, energy_preset="zcu102")
+    lines = good("profile", "net.nir", "--steps=4", "--preset=zcu102").splitlines()
+    assert lines[0] == "TALON's accounting, analytic, preset zcu102, 4 step(s), zero input"
+    printed = {line[:15].strip(): line[15:].strip() for line in lines[1:]}
+    assert printed["MAC operations"] == f"{15 * 4:,}"
+    assert printed["energy"] == f"{found.energy_estimate_uj:.4f} uJ"
+    assert printed["weight memory"] == "72 bytes"
+    assert {"fc", "lif"} <= set(printed)
+
+
+@pytest.mark.parametrize("data", [(), ("--data=data.npz",)])
+def test_project_writes_an_hls4ml_project(data: tuple[str, ...]) -> None:
+    arguments = ("--precision=int8", "--reuse-factor=5", "--strategy=Resource", "--folder=here/p", "--project-name=net")
+    found = json.loads(good("project", "net.nir", *data, *arguments))
+    assert found["folder"] == "p" and found["effective_reuse"]["fc"] == 5
+    assert Path("here/p/firmware/net.cpp").is_file()
+    assert json.loads(Path("here/p/hls4ml_config.json").read_text())["ProjectName"] == "net"
+    assert [file.name for file in Path("here").iterdir()] == ["p"]
+
+
+def test_csim_finds_the_hardware_equal() -> None:
+    found = json.loads(good("csim", *DATA, "--precision=int8", "--steps=2", "--samples=4"))
+    assert (found["equal"], found["difference"]) == (True, None)
+    assert (found["samples"], found["steps"]) == (4, 2)
+    assert found["values"] == 4 * 2 * (3 + 3 + 3)  # outputs, spikes, membranes
+
+
+def test_a_difference_found_by_csim_is_a_failure_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    differing = {"equal": False, "difference": "sample 0, step 1, node 'lif'"}
+    monkeypatch.setattr(stages, "csim", lambda *_: differing)
+    done = talon("csim", *DATA, "--precision=int8")
+    assert done.code == 2
+    assert json.loads(done.out) == differing
+    assert done.err == "talon-dse: C simulation differs from simulation at sample 0, step 1, node 'lif'\n"
+    assert good("csim", *DATA, "--precision=int8", "--output=x.json") == ""  # the table says it
+    assert json.loads(Path("x.json").read_text())["result"] == differing
+
+
+def test_plan_counts_points_and_jobs() -> None:
+    assert good("plan", "sweep.yaml").splitlines() == [
+        "sweep 'tiny': 4 points",
+        "  simulate: 2 jobs",
+        "  project: 2 jobs",
+        "  csim: 1 jobs",
+    ]
+
+
+def test_plan_writes_sweep_json_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    from talon_lib.sweep import points, spec
+
+    made = points.plan(spec.load("sweep.yaml"))
+    monkeypatch.delenv("TALON_DSE_COMMAND", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(Path("sweep.yaml").read_text()))
+    assert good("plan", "-", f"--key={made.id}", "--output=sweep.json") == ""
+    written = json.loads(Path("sweep.json").read_text())
+    provenance = written.pop("provenance")
+    assert written == json.loads(json.dumps(made.as_dict()))
+    assert provenance["command"] == f"talon-dse plan - --key={made.id} --output=sweep.json"
+    assert provenance["packages"]["numpy"] == np.__version__
+
+
+def test_collect_makes_rows_of_jobs_that_never_ran() -> None:
+    good("plan", "sweep.yaml", "--output=results/sweep.json")
+    assert good("collect", "results/sweep.json", "--output=results/metrics.parquet") == "4 points: 4 failed\n"
+    assert Path("results/metrics.parquet").is_file()
+
+
+# --- failures as results ---------------------------------------------------------------------------------------------
+
+
+def fails_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(stages, "csim", fail)
+
+
+CSIM = ("csim", *DATA, "--precision=int8", "--output=out/x.json")
+
+
+def test_a_failure_is_written_as_a_result_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_with(monkeypatch, ToolTimeout("C simulation did not\nend in 3 s"))
+    done = talon(*CSIM, "--record-failure")
+    assert (done.code, done.out, done.err) == (0, "", "csim: C simulation did not\nend in 3 s\n")
+    written = json.loads(Path("out/x.json").read_text())
+    assert (written["status"], written["reason"]) == ("timeout", "C simulation did not end in 3 s")
+    assert written["result"] is None and written["stage"] == "csim"
+
+
+def test_an_internal_error_is_written_too_with_its_traceback_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_with(monkeypatch, ZeroDivisionError("by nothing"))
+    done = talon(*CSIM, "--record-failure")
+    assert (done.code, done.out) == (0, "")
+    assert "Traceback" in done.err and "ZeroDivisionError: by nothing" in done.err
+    written = json.loads(Path("out/x.json").read_text())
+    assert (written["status"], written["result"]) == ("failed", None)
+    assert written["reason"] == "internal error, see the log: ZeroDivisionError: by nothing"
+
+
+def test_without_being_asked_a_failure_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_with(monkeypatch, UnsupportedError("no such layer"))
+    assert refusal(*CSIM) == "no such layer"
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("mistake", ["--precision=int99", "--encoding=rate", "--data=none.npz"])
+def test_mistakes_in_arguments_are_failures_of_the_job(mistake: str) -> None:
+    done = talon("csim", *DATA, mistake, "--output=x.json", "--record-failure")
+    assert done.code == 0
+    written = json.loads(Path("x.json").read_text())
+    assert written["status"] == "failed" and "internal" not in written["reason"]
+
+
+def test_an_interrupt_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "csim", fail)
+    assert talon(*CSIM, "--record-failure").code == 2
+    assert not Path("out").exists()

@@ -1,0 +1,382 @@
+"""The table: every figure of a row is found again in the result files it was joined from, failures included."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from talon_lib.cost.energy import get_preset
+from talon_lib.errors import ConfigError, FormatError
+from talon_lib.sweep import collect
+from talon_lib.sweep.schema import AXES, SCHEMA, describe
+
+
+def node(scale: int, weights: int, neurons: int, bits: int) -> dict[str, Any]:
+    return {
+        "spikes_per_sample": 1.5 * scale if neurons else 0.0,
+        "effective_macs": 10.25 * scale if weights else 0.0,
+        "effective_acs": 7.5 * scale if weights else 0.0,
+        "dense_macs": weights * 4,
+        "macs_per_step": weights,
+        "weights": weights,
+        "neurons": neurons,
+        "weight_bits": weights * bits,
+        "state_bits": neurons * 2 * bits,
+    }
+
+
+def simulated(scale: int, bits: int) -> dict[str, Any]:
+    return {
+        "samples": 20,
+        "accuracy": 0.05 * scale,
+        "accuracy_by_step": [0.1, 0.2, 0.25, 0.05 * scale],
+        "agreement_fp32": 0.9,
+        "nodes": {"fc": node(scale, 24, 0, bits), "lif": node(scale, 0, 3, bits)},
+        "types": {
+            "input": {"result": "i"},
+            "fc": {"weight": f"w{bits}", "result": f"r{bits}"},
+            "lif": {"membrane": f"m{bits}", "result": "ufixed<1,1>"},
+            "output": {"result": "o"},
+        },
+    }
+
+
+def project(reuse: int, key: str) -> dict[str, Any]:
+    return {"effective_reuse": {"fc": reuse}, "folder": key, "hls4ml": "1.3.0", "warnings": []}
+
+
+CSIM = {"equal": True, "difference": None, "samples": 5, "steps": 4, "values": 600, "compiler": "g++-12"}
+
+
+def ok(stage: str, result: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": stage, "version": 1, "status": "ok", "reason": None, "result": result}
+
+
+def bad(stage: str, status: str, reason: str) -> dict[str, Any]:
+    return {"stage": stage, "version": 1, "status": status, "reason": reason, "result": None}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two precisions, of which one is fixed; two reuse factors, of which hls4ml can do one; two presets."""
+    write(tmp_path, "simulate", "s32", ok("simulate", simulated(4, 32)))
+    write(tmp_path, "simulate", "s8", ok("simulate", simulated(3, 8)))
+    write(tmp_path, "project", "p2", ok("project", project(2, "p2")))
+    write(tmp_path, "project", "p5", ok("project", project(6, "p5")))
+    write(tmp_path, "csim", "c8", ok("csim", CSIM))
+    return tmp_path
+
+
+def write(folder: Path, stage: str, key: str, content: Any) -> Path:
+    path = folder / stage / f"{key}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def point(precision: str, reuse: int, preset: str) -> dict[str, Any]:
+    fixed = precision == "int8"
+    return {
+        "id": f"{precision}-{reuse}-{preset}",
+        "network": "net",
+        "timesteps": 4,
+        "precision": precision,
+        "reuse_factor": reuse,
+        "part": "zcu102",
+        "clock_period_ns": 5.0,
+        "strategy": "Latency",
+        "io_type": "io_parallel",
+        "energy_preset": preset,
+        "simulate": "s8" if fixed else "s32",
+        "project": f"p{reuse}" if fixed else None,
+        "csim": "c8" if fixed else None,
+    }
+
+
+PLAN: dict[str, Any] = {
+    "configuration": {"stages": {"project": True, "csim": True}},
+    "points": [point(p, r, e) for p in ("fp32", "int8") for r in (2, 5) for e in ("zcu102", "45nm_cmos")],
+}
+
+
+def rows(results: Path, plan: dict[str, Any] = PLAN) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = collect.collect(plan, results).to_pylist()
+    return found
+
+
+def row(results: Path, plan: dict[str, Any] = PLAN, **where: Any) -> dict[str, Any]:
+    (found,) = (r for r in rows(results, plan) if all(r[key] == value for key, value in where.items()))
+    return found
+
+
+INT8 = {"precision": "int8", "reuse_factor": 5, "energy_preset": "zcu102"}
+FP32 = {"precision": "fp32", "reuse_factor": 5, "energy_preset": "zcu102"}
+
+
+def test_there_is_a_row_for_every_point_in_the_order_of_the_plan(results: Path) -> None:
+    found = rows(results)
+    assert [r["point_id"] for r in found] == [p["id"] for p in PLAN["points"]]
+    for r, p in zip(found, PLAN["points"], strict=True):
+        assert {axis.name: r[axis.name] for axis in AXES} == {axis.name: p[axis.name] for axis in AXES}
+        assert (r["status"], r["reason"]) == ("ok", None)
+
+
+def test_what_was_simulated_is_in_the_row(results: Path) -> None:
+    for precision, key in (("fp32", "s32"), ("int8", "s8")):
+        result = json.loads((results / "simulate" / f"{key}.json").read_text())["result"]
+        own = result["nodes"].values()
+        for r in (r for r in rows(results) if r["precision"] == precision):
+            for column in ("samples", "accuracy", "accuracy_by_step", "agreement_fp32"):
+                assert r[column] == result[column]
+            for column in ("spikes_per_sample", "effective_macs", "effective_acs", "dense_macs"):
+                assert r[column] == sum(n[column] for n in own)
+            assert r["weight_memory_bytes"] == sum(math.ceil(n["weight_bits"] / 8) for n in own)
+            assert r["state_memory_bytes"] == sum(math.ceil(n["state_bits"] / 8) for n in own)
+            assert r["simulate_source"] == "simulated"
+
+
+def test_energy_is_counts_times_the_prices_of_the_preset_of_the_row(results: Path) -> None:
+    for r in rows(results):
+        preset = get_preset(r["energy_preset"])
+        fc, lif = simulated(3 if r["precision"] == "int8" else 4, 8 if r["precision"] == "int8" else 32)[
+            "nodes"
+        ].values()
+        words = math.ceil(fc["weight_bits"] / 8 / 4)
+        assert r["mac_energy_uj"] == pytest.approx(24 * 4 * preset.mac_pj / 1e6)
+        assert r["spike_energy_uj"] == pytest.approx(lif["spikes_per_sample"] * preset.spike_pj / 1e6)
+        reads, writes = words + 3 * 4, 3 * 4
+        expected = (reads * preset.sram_read_pj + writes * preset.sram_write_pj) / 1e6
+        assert r["sram_energy_uj"] == pytest.approx(expected)
+        parts = r["mac_energy_uj"] + r["spike_energy_uj"] + r["sram_energy_uj"]
+        assert r["energy_uj"] == pytest.approx(parts) == pytest.approx(sum(n["energy_uj"] for n in r["nodes"]))
+
+
+def test_estimates_take_the_reuse_factor_that_hls4ml_could_do(results: Path) -> None:
+    found = row(results, **INT8)
+    assert found["multipliers"] == 24 // 6
+    assert found["cycles_per_step"] == 6 + 1
+    assert found["interval_cycles"] == 6
+    assert found["latency_us"] == pytest.approx((3 * 6 + 7) * 0.005)
+    assert found["estimate_source"] == "analytic"
+    assert [n["effective_reuse_factor"] for n in found["nodes"]] == [6, None]
+
+
+def test_without_a_project_estimates_take_the_factor_that_was_asked_for(results: Path) -> None:
+    write(results, "project", "p5", bad("project", "failed", "no space left"))
+    found = row(results, **INT8)
+    assert (found["multipliers"], found["cycles_per_step"]) == (5, 6)  # 24 operations in 5 cycles
+    assert (found["project_status"], found["project_folder"], found["project_source"]) == ("failed", None, None)
+    assert (found["status"], found["reason"]) == ("failed", "project: no space left")
+
+
+def test_nodes_have_their_figures_and_types(results: Path) -> None:
+    fc, lif = row(results, **INT8)["nodes"]
+    assert (fc["node"], lif["node"]) == ("fc", "lif")
+    assert (fc["weight_type"], fc["result_type"], fc["membrane_type"]) == ("w8", "r8", None)
+    assert (lif["weight_type"], lif["result_type"], lif["membrane_type"]) == (None, "ufixed<1,1>", "m8")
+    assert lif["spikes_per_sample"] == 4.5 and fc["effective_macs"] == 30.75
+
+
+def test_projects_and_c_simulations_are_named_with_their_tools(results: Path) -> None:
+    found = row(results, **INT8)
+    assert (found["project_status"], found["project_folder"]) == ("ok", "project/p5")
+    assert found["project_source"] == "hls4ml-1.3.0"
+    assert (found["csim_status"], found["csim_reason"]) == ("equal", None)
+    assert (found["csim_samples"], found["csim_values"], found["csim_source"]) == (5, 600, "g++-12")
+
+
+def test_floating_point_rows_say_why_there_is_no_hardware(results: Path) -> None:
+    found = row(results, **FP32)
+    assert (found["project_status"], found["csim_status"]) == ("not_run", "not_run")
+    assert found["csim_reason"] == "floating point: hardware holds fixed point only"
+    assert found["multipliers"] is None and found["estimate_source"] is None
+
+
+def test_stages_that_are_switched_off_say_so(results: Path) -> None:
+    plan = copy.deepcopy(PLAN)
+    plan["configuration"]["stages"] = {"project": True, "csim": False}
+    for own in plan["points"]:
+        own["csim"] = None
+    found = row(results, plan, **INT8)
+    assert (found["csim_status"], found["csim_reason"], found["status"]) == ("not_run", "switched off", "ok")
+
+
+def test_a_difference_found_by_c_simulation_fails_the_points(results: Path) -> None:
+    differing = {**CSIM, "equal": False, "difference": "sample 0, step 1"}
+    write(results, "csim", "c8", ok("csim", differing))
+    found = row(results, **INT8)
+    assert (found["csim_status"], found["csim_reason"]) == ("different", "sample 0, step 1")
+    assert (found["status"], found["reason"]) == ("failed", "csim: differs from simulation at sample 0, step 1")
+    assert found["accuracy"] is not None
+    assert row(results, **FP32)["status"] == "ok"
+
+
+@pytest.mark.parametrize(("stage", "key"), [("simulate", "s8"), ("project", "p5"), ("csim", "c8")])
+def test_a_missing_result_is_a_failed_row(results: Path, stage: str, key: str) -> None:
+    (results / stage / f"{key}.json").unlink()
+    found = row(results, **INT8)
+    assert found["status"] == "failed"
+    assert found["reason"] == f"{stage}: no result: the job did not end; run the sweep again"
+    others = [r for r in rows(results) if r["precision"] == "fp32"]
+    assert {r["status"] for r in others} == {"ok"}
+
+
+WHOLE = json.dumps(ok("csim", CSIM))
+DAMAGED = {
+    "empty": "",
+    "cut off": WHOLE[:60],
+    "no JSON": "hello",
+    "no mapping": "[1, 2]",
+    "null": "null",
+    "of another stage": json.dumps(ok("project", CSIM)),
+    "ok without a result": json.dumps(bad("csim", "ok", "")),
+    "failed with a result": json.dumps({**ok("csim", CSIM), "status": "failed", "reason": "x"}),
+    "failed without a reason": json.dumps(bad("csim", "failed", "")),
+    "of unknown status": json.dumps(bad("csim", "maybe", "x")),
+    "without a stage": json.dumps({"status": "failed", "reason": "x", "result": None}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_result_is_a_failed_row_that_says_what_to_remove(results: Path, damage: str) -> None:
+    write(results, "csim", "c8", DAMAGED[damage])
+    found = row(results, **INT8)
+    assert (found["status"], found["csim_status"]) == ("failed", "failed")
+    assert found["reason"] == "csim: the result c8.json is damaged; remove it and run the sweep again"
+
+
+def test_bytes_that_are_no_text_are_a_damaged_result(results: Path) -> None:
+    (results / "csim" / "c8.json").write_bytes(b"\xff\xfe\x00")
+    assert row(results, **INT8)["reason"] == "csim: the result c8.json is damaged; remove it and run the sweep again"
+
+
+SEVERITY = ["ok", "unsupported", "timeout", "failed"]
+
+
+@pytest.mark.parametrize("of_simulate", SEVERITY)
+@pytest.mark.parametrize("of_csim", SEVERITY)
+def test_the_status_of_a_point_is_the_worst_of_its_stages(results: Path, of_simulate: str, of_csim: str) -> None:
+    if of_simulate != "ok":
+        write(results, "simulate", "s8", bad("simulate", of_simulate, "why not"))
+    if of_csim != "ok":
+        write(results, "csim", "c8", bad("csim", of_csim, "why not"))
+    found = row(results, **INT8)
+    worst = max(of_simulate, of_csim, key=SEVERITY.index)
+    assert found["status"] == worst
+    stage = "simulate" if of_simulate == worst else "csim"
+    assert found["reason"] == (None if worst == "ok" else f"{stage}: why not")
+    assert found["csim_status"] == ("equal" if of_csim == "ok" else of_csim)
+
+
+def test_a_failed_simulation_leaves_figures_empty_and_keeps_what_other_stages_know(results: Path) -> None:
+    write(results, "simulate", "s8", bad("simulate", "failed", "broken"))
+    found = row(results, **INT8)
+    for column in (
+        "accuracy",
+        "accuracy_by_step",
+        "energy_uj",
+        "weight_memory_bytes",
+        "multipliers",
+        "simulate_source",
+    ):
+        assert found[column] is None
+    assert found["nodes"] == []
+    assert (found["project_status"], found["csim_status"]) == ("ok", "equal")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_results_give_equal_bytes(results: Path) -> None:
+    one, two = results / "one.parquet", results / "two.parquet"
+    collect.write(collect.collect(PLAN, results), one)
+    for file in results.rglob("*.json"):  # written again, later and in another order of keys
+        file.write_text(json.dumps(json.loads(file.read_text()), sort_keys=True, indent=3))
+    collect.write(collect.collect(PLAN, results), two)
+    assert one.read_bytes() == two.read_bytes()
+    collect.write(collect.collect(PLAN, results), one)
+    assert one.read_bytes() == two.read_bytes()
+    assert sorted(file.name for file in results.iterdir() if file.is_file()) == ["one.parquet", "two.parquet"]
+
+
+def test_a_table_that_was_written_is_read_again(results: Path) -> None:
+    table = collect.collect(PLAN, results)
+    collect.write(table, results / "m.parquet")
+    read = collect.read_table(results / "m.parquet")
+    assert read.to_pylist() == table.to_pylist()
+    assert read.schema.metadata == SCHEMA.metadata
+    assert [field.metadata for field in read.schema] == [field.metadata for field in SCHEMA]
+
+
+def test_a_failed_write_leaves_the_table_that_was_there(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = results / "m.parquet"
+    path.write_bytes(b"old")
+
+    def half(table: pa.Table, where: Path, **_: Any) -> None:
+        Path(where).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", half)
+    with pytest.raises(OSError):
+        collect.write(collect.collect(PLAN, results), path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in results.iterdir() if file.is_file()] == ["m.parquet"]
+
+
+def test_every_column_is_described_and_those_with_a_unit_in_their_name_have_it() -> None:
+    units = {"_uj": "uJ", "_us": "us", "_ns": "ns", "_bytes": "bytes"}
+    for column in describe():
+        assert column["description"]
+        for suffix, unit in units.items():
+            assert column["name"].endswith(suffix) == (column["unit"] == unit), column["name"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet"])
+def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.parquet"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"m\.parquet: not a Parquet file; remove it and run talon-dse collect"):
+        collect.read_table(path)
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"m\.parquet: there is no such file; talon-dse collect writes it"):
+        collect.read_table(tmp_path / "m.parquet")
+
+
+def test_a_table_with_other_columns_is_of_another_version(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"accuracy": [1.0]}), tmp_path / "m.parquet")
+    with pytest.raises(FormatError, match=r"m\.parquet: written by another version of talon-dse"):
+        collect.read_table(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"points": []}', '{"points": [], "configuration": {}}'])
+def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "sweep.json"
+    path.write_text(content)
+    with pytest.raises(FormatError, match=r"sweep\.json: not the sweep\.json of a sweep; talon-dse plan writes one"):
+        collect.read_plan(path)
+
+
+def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"sweep\.json: No such file or directory; talon-dse plan writes it"):
+        collect.read_plan(tmp_path / "sweep.json")
+
+
+def test_the_summary_counts_how_points_ended(results: Path) -> None:
+    assert collect.summary(collect.collect(PLAN, results)) == "8 points: 8 ok"
+    write(results, "project", "p2", bad("project", "unsupported", "x"))
+    write(results, "project", "p5", bad("project", "timeout", "x"))
+    assert collect.summary(collect.collect(PLAN, results)) == "8 points: 4 ok, 2 unsupported, 2 timeout"
+
+
+def test_a_table_without_points_has_no_summary() -> None:
+    with pytest.raises(ConfigError, match="the table has no points"):
+        collect.summary(SCHEMA.empty_table())

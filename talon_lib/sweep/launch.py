@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -59,7 +60,8 @@ def _command(config: Path, cores: int | None, results: Path, dry_run: bool, opti
         *("--snakefile", str(SNAKEFILE)),
         *("--workflow-profile", str(PROFILE)),
         *("--configfile", str(config)),
-        *("--config", f"results_folder={results}", f"config_file={config}"),
+        # quoted: Snakemake takes a folder named 007 for a number
+        *("--config", f"results_folder={json.dumps(str(results))}", f"config_file={json.dumps(str(config))}"),
         *("--cores", str(cores) if cores else "all"),
         "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]

@@ -177,7 +177,7 @@ def test_summary_and_csim(page):
 def test_provenance_and_sources(page):
     words = text_of(page)
     for said in (
-        "talon-dse plan 'a b.yaml'",
+        "talon-dse sweep 'a b.yaml'",
         "c0ffee , with uncommitted changes",
         "numpy 2.4.6",
         "hls4ml not installed",

@@ -224,9 +224,13 @@ def test_names_that_a_shell_would_split_are_no_trouble(sandbox: Sandbox) -> None
         stages={"csim": False},
     )
     sandbox.finish("--results", "my results/2024")
-    again = Sandbox(sandbox.path).run("talon-dse", "sweep", "sweep.yaml", "--results", "my results/2024", "--dry-run")
-    assert jobs_of(again.stdout + again.stderr) == {}
     collected = sandbox.path / "my results" / "2024" / "tiny" / "metrics.parquet"
     table = pq.read_table(collected)
     assert set(table.column("precision").to_pylist()) == {"ap_fixed<10,4>", "my 'mix'"}
     assert set(table.column("status").to_pylist()) == {"ok"}
+    assert sandbox.planned_jobs("--results", "my results/2024") == {}
+
+
+def test_a_results_folder_may_have_a_number_for_a_name(finished: Sandbox) -> None:
+    (finished.path / "results").rename(finished.path / "007")
+    assert finished.planned_jobs("--results", "007") == {}

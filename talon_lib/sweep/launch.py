@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -60,8 +59,8 @@ def _command(config: Path, cores: int | None, results: Path, dry_run: bool, opti
         *("--snakefile", str(SNAKEFILE)),
         *("--workflow-profile", str(PROFILE)),
         *("--configfile", str(config)),
-        # quoted: Snakemake takes a folder named 007 for a number
-        *("--config", f"results_folder={json.dumps(str(results))}", f"config_file={json.dumps(str(config))}"),
+        # joined to ".", which changes no path: Snakemake would take a folder named 007 for the number 7
+        *("--config", f"results_folder={os.path.join('.', results)}", f"config_file={config}"),  # noqa: PTH118
         *("--cores", str(cores) if cores else "all"),
         "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]

@@ -113,7 +113,7 @@ def _row(point: Mapping[str, Any], jobs: Mapping[str, Envelope], stages: Mapping
         row |= _simulate_columns(simulated, counts)
         nodes = {name: _node_columns(name, own, simulated["types"]) for name, own in simulated["nodes"].items()}
         row |= _energy_columns(point, simulated, counts, nodes)
-        if point["project"] or point["csim"]:
+        if simulated["fixed"]:  # floating point has no hardware to estimate
             row |= _estimate_columns(point, jobs.get("project"), counts, nodes)
     row |= _project_columns(point, jobs.get("project"), stages)
     row |= _csim_columns(jobs.get("csim"), stages)

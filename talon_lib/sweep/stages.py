@@ -103,6 +103,7 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
     counts = count(work.graph, bound)
     by_step = [] if y is None else [int(n) / len(x) for n in correct]
     return {
+        "fixed": Precision.parse(precision).is_fixed,
         "samples": len(x),
         "accuracy": by_step[-1] if by_step else None,
         "accuracy_by_step": by_step,

@@ -34,6 +34,7 @@ def node(scale: int, weights: int, neurons: int, bits: int) -> dict[str, Any]:
 
 def simulated(scale: int, bits: int) -> dict[str, Any]:
     return {
+        "fixed": bits < 32,
         "samples": 20,
         "accuracy": 0.05 * scale,
         "accuracy_by_step": [0.1, 0.2, 0.25, 0.05 * scale],
@@ -380,3 +381,9 @@ def test_the_summary_counts_how_points_ended(results: Path) -> None:
 def test_a_table_without_points_has_no_summary() -> None:
     with pytest.raises(ConfigError, match="the table has no points"):
         collect.summary(SCHEMA.empty_table())
+
+
+def test_a_fixed_precision_is_estimated_even_where_nothing_was_built(results: Path) -> None:
+    points = [p | {"project": None, "csim": None} for p in PLAN["points"]]
+    plan = {"configuration": {"stages": {"project": False, "csim": False}}, "points": points}
+    assert {r["precision"]: r["multipliers"] is not None for r in rows(results, plan)} == {"fp32": False, "int8": True}

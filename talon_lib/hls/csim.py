@@ -19,6 +19,7 @@ from talon_lib.errors import MissingToolError, ToolError
 from talon_lib.fixed import Array
 from talon_lib.hls import process
 from talon_lib.hls.build_script import COMPILER_FLAGS
+from talon_lib.hls.lower import LoweredGraph
 from talon_lib.hls.project import Project, ProjectSpec, build_project
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
@@ -119,7 +120,7 @@ def compiler_version() -> str:
 def compile_driver(project: Project, graph: Graph, timeout: float = 1800.0) -> Path:
     """Write the driver into the project and compile both as one unit. Returns the program's path."""
     lowered = project.lowered
-    sizes = {name: int(np.prod(shape)) for name, shape in lowered.neurons.items()}
+    sizes = {name: len(order) for name, order in lowered.neurons.items()}
     inputs = [int(np.prod(graph.inputs[name].shape)) for name in graph.inputs]
     outputs = [int(np.prod(graph.output_shapes[name])) for name in graph.outputs]
     offsets = np.cumsum([0, *sizes.values()]).tolist()
@@ -147,12 +148,15 @@ def _execute(
     """Run the program; returns ``(samples, steps, values)`` in the order of :func:`_columns`."""
     held = all(len(x) == 1 for x in data.values())
     length = 1 if held else steps
-    rows = [np.broadcast_to(x, (length, *x.shape[1:])).reshape(length, batch, -1) for x in data.values()]
+    rows = [
+        np.broadcast_to(x, (length, *x.shape[1:])).reshape(length, batch, -1)[..., project.lowered.input_orders[name]]
+        for name, x in data.items()
+    ]
     stimulus = np.ascontiguousarray(np.concatenate(rows, axis=-1).transpose(1, 0, 2))
     given, found = project.path / "csim_inputs.bin", project.path / "csim_outputs.bin"
     stimulus.tofile(given)
     outputs = {name: int(np.prod(graph.output_shapes[name])) for name in graph.outputs}
-    neurons = {name: int(np.prod(shape)) for name, shape in project.lowered.neurons.items()}
+    neurons = {name: len(order) for name, order in project.lowered.neurons.items()}
     recorded = {"samples": batch, "steps": steps, "held": held, "outputs": outputs, "neurons": neurons}
     (project.path / "csim.json").write_text(json.dumps(recorded, indent=1) + "\n")
     environment = {**os.environ, "TALON_WEIGHTS": str(project.path.resolve() / "firmware" / "weights")}
@@ -161,11 +165,12 @@ def _execute(
     return np.fromfile(found).reshape(batch, steps, sum(outputs.values()) + 2 * sum(neurons.values()))
 
 
-def _columns(graph: Graph, neurons: Mapping[str, Any]) -> list[tuple[str, int, str]]:
-    """Node, index and kind of every value that the driver writes in a step: outputs, then every neuron's two."""
-    columns = [(name, i, "output") for name in graph.outputs for i in range(int(np.prod(graph.output_shapes[name])))]
-    for name, shape in neurons.items():
-        columns += [(name, i, what) for i in range(int(np.prod(shape))) for what in ("spike", "membrane")]
+def _columns(graph: Graph, lowered: LoweredGraph) -> list[tuple[str, int, str]]:
+    """Node, our index and kind of every value that the driver writes in a step: outputs, then every neuron's two."""
+    sinks = zip(graph.outputs, lowered.output_orders, strict=True)
+    columns = [(name, int(i), "output") for name, order in sinks for i in order]
+    for name, order in lowered.neurons.items():
+        columns += [(name, int(i), what) for i in order for what in ("spike", "membrane")]
     return columns
 
 
@@ -178,13 +183,15 @@ def _compare(
     found: Array,
 ) -> CsimResult:
     neurons, samples = project.lowered.neurons, len(found)
+    sinks = dict(zip(graph.outputs, project.lowered.output_orders, strict=True))
     simulated: dict[str, list[Array]] = {name: [] for name in [*graph.outputs, *neurons]}
 
     def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
         if name in neurons and state is not None:
-            simulated[name].append(np.stack([result, state], axis=-1).reshape(samples, -1))
-        elif name in graph.outputs:
-            simulated[name].append(result.reshape(samples, -1))
+            both = np.stack([result.reshape(samples, -1), state.reshape(samples, -1)], axis=-1)
+            simulated[name].append(both[:, neurons[name]].reshape(samples, -1))
+        elif name in sinks:
+            simulated[name].append(result.reshape(samples, -1)[:, sinks[name]])
 
     run(graph, bound, inputs, steps, observers=(record,))
     expected = np.concatenate([np.stack(rows, axis=1) for rows in simulated.values()], axis=-1)
@@ -195,7 +202,7 @@ def _compare(
         # the earliest sample and step; within them the node that comes first in the graph
         sample, step, _ = differing[0].tolist()
         order = {name: place for place, name in enumerate(graph.order)}
-        columns = _columns(graph, neurons)
+        columns = _columns(graph, project.lowered)
         here = differing[(differing[:, 0] == sample) & (differing[:, 1] == step), 2].tolist()
         column = min(here, key=lambda c: (order[columns[c][0]], columns[c][1], columns[c][2]))
         name, index, what = columns[column]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import UnsupportedError
-from talon_lib.fixed import SPIKE, FixedType
+from talon_lib.fixed import SPIKE, Array, FixedType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import Bound, LoweringContext, Shape
+from talon_lib.ir.layout import Shape, standard_order
+from talon_lib.ir.node import Bound, LoweringContext
 
 RESTART = "restart"
 
@@ -33,8 +34,9 @@ class LoweredGraph:
     """A graph as hls4ml takes it.
 
     layers: dictionaries in topological order. precision: by layer the type of each tensor. inputs, outputs: names of
-    layers, the data inputs first and ``restart`` last. names: layer of each node that has one. neurons: nodes of
-    spiking neurons in the order of their probe index, with their shape.
+    layers, the data inputs first and ``restart`` last. names: identifier of each node. neurons: nodes of spiking
+    neurons in the order of their probe index. The values of neurons, input_orders (by Input node) and output_orders
+    (in the order of the Output nodes) are the order of the values in hardware; see ``ir.layout``.
     """
 
     layers: list[dict[str, Any]]
@@ -42,48 +44,65 @@ class LoweredGraph:
     inputs: list[str]
     outputs: list[str]
     names: dict[str, str]
-    neurons: dict[str, Shape]
+    neurons: dict[str, Array]
+    input_orders: dict[str, Array]
+    output_orders: list[Array]
 
 
 def lower(graph: Graph, bound: Mapping[str, Bound]) -> LoweredGraph:
     """Lower ``graph`` with the types in ``bound``. Raises UnsupportedError, naming the node, where hls4ml cannot."""
     check_lowerable(graph, bound)
+    return _lower(graph, bound, {})
+
+
+def _lower(graph: Graph, bound: Mapping[str, Bound], refused: dict[str, str]) -> LoweredGraph:
+    """Lower all nodes; those that cannot be are noted in ``refused`` with the reason and passed over."""
     names = _identifiers(list(graph.nodes))
     layers: list[dict[str, Any]] = []
     precision: dict[str, dict[str, str]] = {}
-    neurons: dict[str, Shape] = {}
-    emitted: dict[str, str] = {}  # the layer whose output is each node's result
+    neurons: dict[str, Array] = {}
+    results: dict[str, str] = {}  # the layer whose output is each node's result
+    orders: dict[str, Array] = {}  # the order of that output's values
     for name in graph.order:
-        node, at = graph.nodes[name], bound[name]
-        inputs = [emitted[source] for source in graph.predecessors(name)]
+        node, at, shape = graph.nodes[name], bound[name], graph.input_shapes[name]
+        sources = graph.predecessors(name)
+        inputs = [results[source] for source in sources]
+        order = orders[sources[0]] if sources else standard_order(shape)
+        if any(not np.array_equal(orders[source], order) for source in sources):
+            refused[name] = f"node '{name}' sums values that hardware has in different orders; flatten after the sum"
         if len(inputs) > 1:
-            inputs = [_add(names[name], inputs, str(at.types.input), graph.input_shapes[name], layers, precision)]
-        lowered = node.lower(LoweringContext(names[name], tuple(inputs), graph.input_shapes[name], at, RESTART))
-        if lowered is None:
-            emitted[name] = inputs[0]
-            continue
-        if node.spiking:
-            lowered.layer["layer"] = len(neurons)
-            neurons[name] = graph.input_shapes[name]
-        if node.reuse_factor is not None:
-            lowered.layer["reuse_factor"] = node.reuse_factor
-        layers.append(lowered.layer)
-        precision[names[name]] = _hls_types(lowered.precision)
-        emitted[name] = names[name]
+            inputs = [_add(names[name], inputs, str(at.types.input), shape, layers, precision)]
+        try:
+            made = node.lower(LoweringContext(names[name], tuple(inputs), shape, order, at, RESTART))
+        except UnsupportedError as error:
+            refused[name] = f"node '{name}': {error}"
+            made = []
+        for lowered in made:
+            if node.reuse_factor is not None:
+                lowered.layer["reuse_factor"] = node.reuse_factor
+            layers.append(lowered.layer)
+            precision[lowered.layer["name"]] = _hls_types(lowered.precision)
+        results[name] = made[-1].layer["name"] if made else (inputs or [names[name]])[0]
+        given = made[-1].order if made else (order if name not in refused else None)
+        orders[name] = given if given is not None else standard_order(graph.output_shapes[name])
+        if node.spiking and made:
+            made[-1].layer["layer"] = len(neurons)
+            neurons[name] = orders[name]
     inputs = [names[name] for name in graph.inputs]
     if neurons:
         layers.insert(len(inputs), {"class_name": "InputLayer", "name": RESTART, "input_shape": [1]})
         precision[RESTART] = {"result": "uint<1>"}
         inputs.append(RESTART)
     layers.sort(key=lambda layer: layer["class_name"] != "InputLayer")  # stable: the inputs come first
-    outputs = [emitted[name] for name in graph.outputs]
-    return LoweredGraph(layers, precision, inputs, outputs, names, neurons)
+    outputs = {results[name]: orders[name] for name in graph.outputs}
+    ports = {name: orders[name] for name in graph.inputs}
+    return LoweredGraph(layers, precision, inputs, list(outputs), names, neurons, ports, list(outputs.values()))
 
 
 def check_lowerable(graph: Graph, bound: Mapping[str, Bound]) -> None:
     """Raise UnsupportedError for what no project can hold: floating point, and what :func:`obstacles` finds."""
     check_fixed(bound)
-    for reason in obstacles(graph).values():
+    for reason in obstacles(graph, bound).values():
         raise UnsupportedError(reason)
 
 
@@ -106,11 +125,8 @@ def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[st
         target: f"edge '{source}' -> '{target}' closes a cycle, which hls4ml cannot hold"
         for source, target in graph.feedback
     }
-    for name, at in (bound or {}).items():
-        try:
-            graph.nodes[name].lower(LoweringContext(name, ("x",), graph.input_shapes[name], at, RESTART))
-        except UnsupportedError as error:
-            found[name] = str(error)
+    if bound is not None and not found:
+        _lower(graph, bound, found)
     origins: dict[str, str] = {}
     for name in graph.outputs:
         origin = _origin(graph, name)

@@ -58,7 +58,7 @@ class ReLU(Memoryless):
     def effective_macs(self, x: Array, bound: Bound) -> int:
         return 0
 
-    def lower(self, at: LoweringContext) -> Lowered:
+    def lower(self, at: LoweringContext) -> list[Lowered]:
         types = at.bound.types
         layer: dict[str, Any] = {
             "name": at.name,
@@ -67,7 +67,7 @@ class ReLU(Memoryless):
         }
         if self.negative_slope == 0.0:
             layer |= {"class_name": "Activation", "activation": "relu"}
-            return Lowered(layer, {"result": str(types.result)})
+            return [Lowered(layer, {"result": str(types.result)}, at.order)]
         slope = float(at.bound.parameters["negative_slope"][0])
         layer |= {"class_name": "LeakyReLU", "activation": "leaky_relu", "activ_param": slope}
-        return Lowered(layer, {"result": str(types.result), "param": str(types.weight)})
+        return [Lowered(layer, {"result": str(types.result), "param": str(types.weight)}, at.order)]

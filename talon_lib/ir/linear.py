@@ -57,24 +57,15 @@ class Affine(Memoryless):
         weights_per_input = np.count_nonzero(bound.parameters["weight"], axis=0)
         return int(np.count_nonzero(x, axis=0) @ weights_per_input)
 
-    def lower(self, at: LoweringContext) -> Lowered:
+    def lower(self, at: LoweringContext) -> list[Lowered]:
         n_out, n_in = self.weight.shape
-        types, values = at.bound.types, at.bound.parameters
-        assert at.bound.span is not None
-        return Lowered(
-            layer={
-                "class_name": "Dense",
-                "name": at.name,
-                "inputs": list(at.inputs),
-                "n_in": n_in,
-                "n_out": n_out,
-                "weight_data": values["weight"].T,
-                "bias_data": values["bias"],
-            },
-            precision={
-                "weight": str(types.weight),
-                "bias": str(types.bias),
-                "accum": at.bound.span.ap_fixed(),
-                "result": str(types.result),
-            },
-        )
+        layer = {
+            "class_name": "Dense",
+            "name": at.name,
+            "inputs": list(at.inputs),
+            "n_in": n_in,
+            "n_out": n_out,
+            "weight_data": at.bound.parameters["weight"][:, at.order].T,
+            "bias_data": at.bound.parameters["bias"],
+        }
+        return [Lowered(layer, at.bound.mac_precision())]

@@ -93,7 +93,7 @@ class LIF(Neurons):
         v = bound.lift(state, membrane)
         return _fire(membrane.cast(decay * (v - leak) + leak + bound.exact_input(x)), self.reset, bound)
 
-    def lower(self, at: LoweringContext) -> Lowered:
+    def lower(self, at: LoweringContext) -> list[Lowered]:
         return _lower_neurons("TalonLIF", self.reset, at)
 
 
@@ -125,7 +125,7 @@ class IF(Neurons):
         membrane = bound.types.of("membrane")
         return _fire(membrane.cast(bound.lift(state, membrane) + bound.exact_input(x)), self.reset, bound)
 
-    def lower(self, at: LoweringContext) -> Lowered:
+    def lower(self, at: LoweringContext) -> list[Lowered]:
         return _lower_neurons("TalonIF", self.reset, at)
 
 
@@ -165,24 +165,24 @@ def _fire(v: Array, reset: str, bound: Bound) -> tuple[Array, Array]:
     return spikes.astype(np.float64), after
 
 
-def _lower_neurons(class_name: str, reset: str, at: LoweringContext) -> Lowered:
+def _lower_neurons(class_name: str, reset: str, at: LoweringContext) -> list[Lowered]:
     """Per-neuron tables of every parameter, and the types that the kernel's one cast goes to."""
     types = at.bound.types
-    return Lowered(
-        layer={
-            "class_name": class_name,
-            "name": at.name,
-            "inputs": [*at.inputs, at.restart],
-            "n_in": int(np.prod(at.input_shape)),
-            "subtract": reset == "subtract",
-            **{
-                f"{name}_data": per_neuron(values, at.input_shape).ravel()
-                for name, values in at.bound.parameters.items()
-            },
-        },
-        precision={
-            "membrane": str(types.membrane),
-            **{name: str(types.of(role)) for name, role in at.bound.roles.items()},
-            "result": str(types.result),
-        },
-    )
+    tables = {
+        f"{name}_data": per_neuron(values, at.input_shape).ravel()[at.order]
+        for name, values in at.bound.parameters.items()
+    }
+    layer = {
+        "class_name": class_name,
+        "name": at.name,
+        "inputs": [*at.inputs, at.restart],
+        "n_in": int(np.prod(at.input_shape)),
+        "subtract": reset == "subtract",
+        **tables,
+    }
+    precision = {
+        "membrane": str(types.membrane),
+        **{name: str(types.of(role)) for name, role in at.bound.roles.items()},
+        "result": str(types.result),
+    }
+    return [Lowered(layer, precision, at.order)]

@@ -17,8 +17,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, Lift, NumberType, Span, exact_arithmetic
-
-Shape = tuple[int, ...]
+from talon_lib.ir.layout import Shape
 
 
 @dataclass(frozen=True)
@@ -69,24 +68,43 @@ class Bound:
         """The input in the form that sums are taken in."""
         return self.lift(x, self.types.input)
 
+    def mac_precision(self) -> dict[str, str]:
+        """The types of an hls4ml layer that sums products and adds a bias; its accumulator is exact."""
+        assert self.span is not None, "only fixed point is lowered"
+        return {
+            "weight": str(self.types.weight),
+            "bias": str(self.types.bias),
+            "accum": self.span.ap_fixed(),
+            "result": str(self.types.result),
+        }
+
 
 @dataclass(frozen=True)
 class LoweringContext:
-    """What a node may need to become layers of hls4ml. ``bound`` holds the rounded parameters."""
+    """What a node may need to become layers of hls4ml.
+
+    name: identifier of its layer. inputs: layers it reads. input_shape: ours, channels first. order: that of the
+    input's values in hardware (``ir.layout``). bound: types and rounded parameters. restart: layer of the restart bit.
+    """
 
     name: str
     inputs: tuple[str, ...]
     input_shape: Shape
+    order: Array
     bound: Bound
     restart: str
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """One hls4ml layer: its dictionary for ``ModelGraph.from_layer_list`` and the type of each of its tensors."""
+    """One hls4ml layer: its dictionary for ``ModelGraph.from_layer_list`` and the type of each of its tensors.
+
+    order: that of the result's values (``ir.layout``), where it is not the standard one of the result's shape.
+    """
 
     layer: dict[str, Any]
     precision: dict[str, str]
+    order: Array | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,8 +173,11 @@ class Primitive(ABC):
         """Those of them whose input and weight are both not zero, summed over the batch (NeuroBench: Effective)."""
 
     @abstractmethod
-    def lower(self, at: LoweringContext) -> Lowered | None:
-        """The hls4ml layer, or None where the node vanishes; raises UnsupportedError with the reason if it cannot."""
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        """The hls4ml layers, the last of them with the node's result; none where the node vanishes.
+
+        Raises UnsupportedError with the reason where hls4ml cannot hold the node.
+        """
 
     def set(self, name: str, value: Any) -> None:
         """Store a field's checked form; for ``check`` alone, the instance is frozen after it."""

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from talon_lib.errors import GraphError
+from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
+from talon_lib.ir.layout import channels_last, standard_order
 from talon_lib.ir.node import (
     Bound,
     Lowered,
@@ -63,11 +64,10 @@ class Input(Wiring):
     def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
         return bound.types.result.cast(x), None
 
-    def lower(self, at: LoweringContext) -> Lowered:
-        return Lowered(
-            layer={"class_name": "InputLayer", "name": at.name, "input_shape": list(at.input_shape)},
-            precision={"result": str(at.bound.types.result)},
-        )
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        shape = list(channels_last(at.input_shape))
+        layer = {"class_name": "InputLayer", "name": at.name, "input_shape": shape}
+        return [Lowered(layer, {"result": str(at.bound.types.result)})]
 
 
 @primitive
@@ -93,8 +93,8 @@ class Output(Wiring):
     def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
         return x, None
 
-    def lower(self, at: LoweringContext) -> None:
-        return None
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        return []
 
 
 @primitive
@@ -121,16 +121,19 @@ class Flatten(Wiring):
     def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
         return x.reshape(len(x), *self.output_shape(x.shape[1:])), None
 
-    def lower(self, at: LoweringContext) -> Lowered | None:
+    def lower(self, at: LoweringContext) -> list[Lowered]:
         shape = self.output_shape(at.input_shape)
         if shape == at.input_shape:
-            return None
-        return Lowered(
-            layer={
-                "class_name": "Reshape",
-                "name": at.name,
-                "inputs": list(at.inputs),
-                "target_shape": list(shape),
-            },
-            precision={"result": str(at.bound.types.result)},
-        )
+            return []
+        if len(shape) > 1 and not np.array_equal(at.order, standard_order(shape)):
+            raise UnsupportedError(
+                f"Flatten of dimensions {self.start_dim} to {self.end_dim} of {at.input_shape} joins the channels with "
+                "others and keeps several dimensions, which hardware, channels last, cannot do without moving values"
+            )
+        layer = {
+            "class_name": "Reshape",
+            "name": at.name,
+            "inputs": list(at.inputs),
+            "target_shape": list(channels_last(shape)),
+        }
+        return [Lowered(layer, {"result": str(at.bound.types.result)}, at.order)]

@@ -206,7 +206,7 @@ def assign(graph: Graph, precision: Precision, calibration: Calibration | None =
         node = graph.nodes[name]
         arriving = [results[source] for source in graph.predecessors(name)] or [results[name]]
         types = NodeTypes(
-            input=_sum_type(name, node, arriving),
+            input=_joined_type(name, node, arriving),
             result=results[name],
             **_parameter_types(graph, name, node, precision, calibration),
         )
@@ -232,7 +232,7 @@ def _result_type(
     if node.spiking:
         return SPIKE
     if node.passes_type:
-        return _sum_type(name, node, [results[source] for source in graph.predecessors(name)])
+        return _joined_type(name, node, [results[source] for source in graph.predecessors(name)])
     if node.result_t is not None:
         return parse_type(node.result_t)
     if isinstance(node, Input):
@@ -249,20 +249,22 @@ def _result_type(
     return choice
 
 
-def _sum_type(name: str, node: Primitive, arriving: list[NumberType]) -> NumberType:
-    """The type of a sum of edges: theirs where there is one, else the narrowest that holds every sum exactly."""
-    if len(arriving) == 1:
+def _joined_type(name: str, node: Primitive, arriving: list[NumberType]) -> NumberType:
+    """The type of several edges together: theirs where it is one, else the narrowest that holds all values exactly."""
+    if len(arriving) == 1 or (node.concatenates is not None and len(set(arriving)) == 1):
         return arriving[0]
     spans = [number.span for number in arriving if number.span is not None]
     if len(spans) != len(arriving):
         return next(number for number in arriving if number.span is None)
-    span = Span(min(s.lsb for s in spans), max(s.msb for s in spans)).times(len(spans))
+    span = Span(min(s.lsb for s in spans), max(s.msb for s in spans))
+    if node.concatenates is None:
+        span = span.times(len(spans))
     integer = span.msb + 1
     try:
         return FixedType(integer - span.lsb, integer)
     except PrecisionError:
         raise PrecisionError(
-            f"node '{name}' ({node.kind}): the exact sum of its inputs needs {integer - span.lsb} bits"
+            f"node '{name}' ({node.kind}): the exact type of its inputs together needs {integer - span.lsb} bits"
         ) from None
 
 

@@ -129,13 +129,12 @@ def run(
     effective = dict.fromkeys(graph.order, 0)
     for t in range(steps):
         before = dict(values)
-        feedback = set(graph.feedback)
         for name in graph.order:
             node = graph.nodes[name]
-            arriving = [
-                before[source] if (source, name) in feedback else values[source] for source in graph.predecessors(name)
-            ]
-            x = data[name][t if len(data[name]) > 1 else 0] if name in data else sum(arriving[1:], start=arriving[0])
+            if name in data:
+                x = data[name][t if len(data[name]) > 1 else 0]
+            else:
+                x = _arriving(graph, name, values, before)
             values[name], states[name] = node.step(x, states[name], bound[name])
             if node.spiking:
                 spikes[name] += int(np.count_nonzero(values[name]))
@@ -163,6 +162,20 @@ def run(
             for name in graph.order
         },
     )
+
+
+def _arriving(graph: Graph, name: str, values: Mapping[str, Array], before: Mapping[str, Array]) -> Array:
+    """The edges' values at ``name``, summed or joined; an edge that closes a cycle carries that of ``before``."""
+    feedback = graph.feedback
+    carried = []
+    for source in graph.predecessors(name):
+        result = (before if (source, name) in feedback else values)[source]
+        carried.append(graph.nodes[source].leaving(result, graph.successors(source).index(name)))
+    dim = graph.nodes[name].concatenates
+    if dim is None:
+        total: Array = sum(carried[1:], start=carried[0])
+        return total
+    return np.concatenate(carried, axis=dim % (carried[0].ndim - 1) + 1)
 
 
 def _neuron_before(graph: Graph, output: str) -> str | None:

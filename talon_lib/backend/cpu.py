@@ -82,6 +82,8 @@ class CPUBackend(Backend):
             precision: number types of the run; see ``talon_lib.precision``.
             calibration_data: samples (like input_data) from which an intN finds its scales; input_data where None.
         """
+        if n_steps == 1 and check_graph(graph).cyclic_config:
+            n_steps = int((graph.cyclic_config or {}).get("max_iterations") or 1)
         calibration = calibration_data if calibration_data is not None else input_data
         bound = bind_graph(check_graph(graph), precision, calibration, n_steps)
         states: list[dict[str, Array]] = []

@@ -12,8 +12,8 @@ import numpy as np
 from talon_lib.errors import UnsupportedError
 from talon_lib.fixed import SPIKE, Array, FixedType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.layout import Shape, standard_order
-from talon_lib.ir.node import Bound, LoweringContext
+from talon_lib.ir.layout import standard_order
+from talon_lib.ir.node import Bound, Lowered, LoweringContext
 
 RESTART = "restart"
 
@@ -52,51 +52,103 @@ class LoweredGraph:
 def lower(graph: Graph, bound: Mapping[str, Bound]) -> LoweredGraph:
     """Lower ``graph`` with the types in ``bound``. Raises UnsupportedError, naming the node, where hls4ml cannot."""
     check_lowerable(graph, bound)
-    return _lower(graph, bound, {})
+    return _Lowering(graph, bound).whole()
 
 
-def _lower(graph: Graph, bound: Mapping[str, Bound], refused: dict[str, str]) -> LoweredGraph:
-    """Lower all nodes; those that cannot be are noted in ``refused`` with the reason and passed over."""
-    names = _identifiers(list(graph.nodes))
-    layers: list[dict[str, Any]] = []
-    precision: dict[str, dict[str, str]] = {}
-    neurons: dict[str, Array] = {}
-    results: dict[str, str] = {}  # the layer whose output is each node's result
-    orders: dict[str, Array] = {}  # the order of that output's values
-    for name in graph.order:
-        node, at, shape = graph.nodes[name], bound[name], graph.input_shapes[name]
-        sources = graph.predecessors(name)
-        inputs = [results[source] for source in sources]
-        order = orders[sources[0]] if sources else standard_order(shape)
-        if any(not np.array_equal(orders[source], order) for source in sources):
-            refused[name] = f"node '{name}' sums values that hardware has in different orders; flatten after the sum"
-        if len(inputs) > 1:
-            inputs = [_add(names[name], inputs, str(at.types.input), shape, layers, precision)]
+class _Lowering:
+    """Lowers the nodes in topological order. What hls4ml cannot hold is noted in ``refused`` and passed over."""
+
+    def __init__(self, graph: Graph, bound: Mapping[str, Bound]) -> None:
+        self.graph = graph
+        self.bound = bound
+        self.names = _identifiers(list(graph.nodes))
+        self.layers: list[dict[str, Any]] = []
+        self.precision: dict[str, dict[str, str]] = {}
+        self.neurons: dict[str, Array] = {}
+        self.results: dict[str, str] = {}  # the layer whose output is each node's result
+        self.orders: dict[str, Array] = {}  # the order of that output's values
+        self.refused: dict[str, str] = {}
+        for name in graph.order:
+            self._node(name)
+
+    def whole(self) -> LoweredGraph:
+        """The lowered graph."""
+        graph, names, layers = self.graph, self.names, self.layers
+        inputs = [names[name] for name in graph.inputs]
+        if self.neurons:
+            layers = [*layers, {"class_name": "InputLayer", "name": RESTART, "input_shape": [1]}]
+            self.precision[RESTART] = {"result": "uint<1>"}
+            inputs.append(RESTART)
+        return LoweredGraph(
+            layers=sorted(layers, key=lambda layer: layer["class_name"] != "InputLayer"),  # the inputs come first
+            precision=self.precision,
+            inputs=inputs,
+            outputs=[self.results[name] for name in graph.outputs],
+            names=names,
+            neurons=self.neurons,
+            input_orders={name: self.orders[name] for name in graph.inputs},
+            output_orders=[self.orders[name] for name in graph.outputs],
+        )
+
+    def _node(self, name: str) -> None:
+        graph, node, layer = self.graph, self.graph.nodes[name], self.names[name]
+        inputs: list[str] = []
+        order = standard_order(graph.input_shapes[name])
+        made: list[Lowered] = []
         try:
-            made = node.lower(LoweringContext(names[name], tuple(inputs), shape, order, at, RESTART))
+            if name not in graph.inputs:
+                inputs, order = self._edges(name)
+            made = node.lower(
+                LoweringContext(layer, tuple(inputs), graph.input_shapes[name], order, self.bound[name], RESTART)
+            )
         except UnsupportedError as error:
-            refused[name] = f"node '{name}': {error}"
-            made = []
+            self.refused[name] = f"node '{name}' ({node.kind}): {error}"
+            order = standard_order(graph.output_shapes[name])
         for lowered in made:
             if node.reuse_factor is not None:
                 lowered.layer["reuse_factor"] = node.reuse_factor
-            layers.append(lowered.layer)
-            precision[lowered.layer["name"]] = _hls_types(lowered.precision)
-        results[name] = made[-1].layer["name"] if made else (inputs or [names[name]])[0]
-        given = made[-1].order if made else (order if name not in refused else None)
-        orders[name] = given if given is not None else standard_order(graph.output_shapes[name])
+            self._add(lowered)
+        if made:
+            own = made[-1].order
+            order = standard_order(graph.output_shapes[name]) if own is None else own
+        self.results[name] = made[-1].layer["name"] if made else (inputs or [layer])[0]
+        self.orders[name] = order
         if node.spiking and made:
-            made[-1].layer["layer"] = len(neurons)
-            neurons[name] = orders[name]
-    inputs = [names[name] for name in graph.inputs]
-    if neurons:
-        layers.insert(len(inputs), {"class_name": "InputLayer", "name": RESTART, "input_shape": [1]})
-        precision[RESTART] = {"result": "uint<1>"}
-        inputs.append(RESTART)
-    layers.sort(key=lambda layer: layer["class_name"] != "InputLayer")  # stable: the inputs come first
-    outputs = {results[name]: orders[name] for name in graph.outputs}
-    ports = {name: orders[name] for name in graph.inputs}
-    return LoweredGraph(layers, precision, inputs, list(outputs), names, neurons, ports, list(outputs.values()))
+            made[-1].layer["layer"] = len(self.neurons)
+            self.neurons[name] = order
+
+    def _add(self, lowered: Lowered) -> None:
+        self.layers.append(lowered.layer)
+        self.precision[lowered.layer["name"]] = _hls_types(lowered.precision)
+
+    def _edges(self, name: str) -> tuple[list[str], Array]:
+        """One layer with what arrives at a node, made where several edges meet, and the order of its values."""
+        graph, node = self.graph, self.graph.nodes[name]
+        sources = graph.predecessors(name)
+        layers, orders = [self.results[s] for s in sources], [self.orders[s] for s in sources]
+        if len(sources) == 1:
+            return layers, orders[0]
+        shapes = [graph.output_shapes[source] for source in sources]
+        number = {"result": str(self.bound[name].types.input)}
+        if node.concatenates is None:
+            if any(not np.array_equal(orders[0], order) for order in orders):
+                raise UnsupportedError("it sums values that hardware has in different orders; flatten after the sum")
+            description: dict[str, Any] = {"class_name": "Merge", "op": "add", "n_in": int(np.prod(shapes[0]))}
+            order = orders[0]
+        else:
+            rank = len(shapes[0])
+            if node.concatenates % rank != 0:
+                raise UnsupportedError("hardware, channels last, joins along the channels (dim 0) only")
+            description = {"class_name": "Concatenate", "op": f"concatenate{rank}d", "axis": rank}
+            starts = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)])[:-1]
+            flat = np.concatenate([order + start for order, start in zip(orders, starts, strict=True)])
+            order = flat if rank == 1 else standard_order(graph.input_shapes[name])
+        total = layers[0]
+        for index, other in enumerate(layers[1:], start=1):
+            layer = f"{self.names[name]}_join{index}"
+            self._add(Lowered({**description, "name": layer, "inputs": [total, other]}, number))
+            total = layer
+        return [total], order
 
 
 def check_lowerable(graph: Graph, bound: Mapping[str, Bound]) -> None:
@@ -126,7 +178,7 @@ def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[st
         for source, target in graph.feedback
     }
     if bound is not None and not found:
-        _lower(graph, bound, found)
+        found |= _Lowering(graph, bound).refused
     origins: dict[str, str] = {}
     for name in graph.outputs:
         origin = _origin(graph, name)
@@ -148,32 +200,6 @@ def _origin(graph: Graph, name: str) -> str:
     while graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1:
         (name,) = graph.predecessors(name)
     return name
-
-
-def _add(
-    name: str,
-    inputs: list[str],
-    number: str,
-    shape: Shape,
-    layers: list[dict[str, Any]],
-    precision: dict[str, dict[str, str]],
-) -> str:
-    """Sum several edges, two at a time, in the type that holds the whole sum exactly."""
-    total = inputs[0]
-    for index, other in enumerate(inputs[1:], start=1):
-        layer = f"{name}_sum{index}"
-        layers.append(
-            {
-                "class_name": "Merge",
-                "name": layer,
-                "op": "add",
-                "inputs": [total, other],
-                "n_in": int(np.prod(shape)),
-            }
-        )
-        precision[layer] = {"result": number}
-        total = layer
-    return total
 
 
 def _hls_types(precision: Mapping[str, str]) -> dict[str, str]:

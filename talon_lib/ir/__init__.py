@@ -13,19 +13,23 @@ from talon_lib.ir.graph import Graph
 from talon_lib.ir.linear import Affine
 from talon_lib.ir.neuron import IF, LIF
 from talon_lib.ir.node import Primitive, Shape, list_primitives, primitive
-from talon_lib.ir.structure import Flatten, Input, Output
+from talon_lib.ir.structure import ChannelSplit, Concat, Flatten, HybridRegion, Input, Output, Skip
 
 __all__ = [
     "IF",
     "LIF",
     "Affine",
+    "ChannelSplit",
+    "Concat",
     "Flatten",
     "Graph",
+    "HybridRegion",
     "Input",
     "Output",
     "Primitive",
     "ReLU",
     "Shape",
+    "Skip",
     "list_primitives",
     "primitive",
     "read",

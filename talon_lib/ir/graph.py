@@ -24,7 +24,8 @@ class Graph:
 
     nodes: primitives by name. edges: ``(from, to)`` pairs; several edges into one node are summed.
     metadata: free, carried along, no part of the fingerprint. allow_cycles: permit recurrent edges; an edge that
-    closes a cycle carries the value of the step before, 0 at first.
+    closes a cycle carries the value of the step before, 0 at first. cyclic_config: ``{"max_iterations": n}`` makes
+    ``cpu.simulate`` run n steps where it is asked for one, as the SDK does.
 
     Raises GraphError, naming the node, for: unknown ends of edges, double edges, nodes that nothing feeds or that
     reach no output, cycles that were not allowed, and shapes that do not fit.
@@ -34,6 +35,7 @@ class Graph:
     edges: Sequence[Edge]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     allow_cycles: bool = False
+    cyclic_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", dict(self.nodes))
@@ -126,38 +128,38 @@ class Graph:
     def input_shapes(self) -> dict[str, Shape]:
         """The shape that arrives at every node, without batch; for an Input that of one sample."""
         arriving: dict[str, Shape] = {}
-        leaving: dict[str, Shape] = {}
+        results: dict[str, Shape] = {}
         feedback = set(self.feedback)
+
+        def carried(source: str, target: str) -> Shape:
+            return self.nodes[source].leaving_shape(results[source], self.successors(source).index(target))
+
         for name in self.order:
             node = self.nodes[name]
-            if isinstance(node, Input):
-                shape = node.shape
-            else:
-                known = {
-                    source: leaving[source] for source in self.predecessors(name) if (source, name) not in feedback
-                }
-                shape = self._one_shape(name, known)
             try:
-                leaving[name] = node.output_shape(shape)
+                node.check_edges(len(self.predecessors(name)), len(self.successors(name)))
+                if isinstance(node, Input):
+                    shape = node.shape
+                else:
+                    before = [source for source in self.predecessors(name) if (source, name) not in feedback]
+                    if len(before) < len(self.predecessors(name)) and node.concatenates is not None:
+                        raise GraphError("an edge that closes a cycle cannot be concatenated; sum it")
+                    shape = _join({source: carried(source, name) for source in before}, node.concatenates)
+                results[name] = node.output_shape(shape)
             except GraphError as error:
                 raise GraphError(f"node '{name}' ({node.kind}): {error}") from None
             arriving[name] = shape
         for source, target in self.feedback:
-            self._one_shape(target, {"the other edges": arriving[target], source: leaving[source]})
+            try:
+                _join({"the other edges": arriving[target], source: carried(source, target)}, None)
+            except GraphError as error:
+                raise GraphError(f"node '{target}' ({self.nodes[target].kind}): {error}") from None
         return arriving
 
     @cached_property
     def output_shapes(self) -> dict[str, Shape]:
-        """The shape that leaves every node, without batch."""
+        """The shape of every node's result, without batch."""
         return {name: self.nodes[name].output_shape(shape) for name, shape in self.input_shapes.items()}
-
-    def _one_shape(self, name: str, shapes: Mapping[str, Shape]) -> Shape:
-        if len(set(shapes.values())) != 1:
-            listed = ", ".join(f"{shape} from '{source}'" for source, shape in shapes.items())
-            raise GraphError(
-                f"node '{name}' ({self.nodes[name].kind}): its edges are summed, but their shapes differ: {listed}"
-            )
-        return next(iter(shapes.values()))
 
     # --- checks ----------------------------------------------------------------------------------------------------
 
@@ -225,6 +227,23 @@ def _as_edge(edge: Any) -> Edge:
     if isinstance(edge, str) or not isinstance(edge, Sequence) or [isinstance(n, str) for n in edge] != [True, True]:
         raise GraphError(f"an edge is a pair (from, to) of node names, not {edge!r}")
     return edge[0], edge[1]
+
+
+def _join(shapes: Mapping[str, Shape], dim: int | None) -> Shape:
+    """The shape of several edges' values together: summed where ``dim`` is None, else joined along it."""
+    first = next(iter(shapes.values()))
+    listed = ", ".join(f"{shape} from '{source}'" for source, shape in shapes.items())
+    if dim is None:
+        if len(set(shapes.values())) != 1:
+            raise GraphError(f"its edges are summed, but their shapes differ: {listed}")
+        return first
+    if not -len(first) <= dim < len(first):
+        raise GraphError(f"dim {dim} is no dimension of {listed}")
+    place = dim % len(first)
+    rests = {(*shape[:place], *shape[place + 1 :]) for shape in shapes.values()}
+    if len(rests) != 1 or len({len(shape) for shape in shapes.values()}) != 1:
+        raise GraphError(f"its edges are joined along dimension {dim}, but differ in others: {listed}")
+    return (*first[:place], sum(shape[place] for shape in shapes.values()), *first[place + 1 :])
 
 
 def _reach(start: Iterable[str], following: Any) -> set[str]:

@@ -179,6 +179,25 @@ class Primitive(ABC):
         Raises UnsupportedError with the reason where hls4ml cannot hold the node.
         """
 
+    # What follows is how edges meet and part. Hardly any primitive has its own way: edges into a node are summed, and
+    # every edge out of it carries the whole result.
+
+    @property
+    def concatenates(self) -> int | None:
+        """The dimension (without batch) along which edges into the node are joined; None where they are summed."""
+        return None
+
+    def check_edges(self, incoming: int, outgoing: int) -> None:
+        """Raise GraphError where the node cannot have so many edges."""
+
+    def leaving_shape(self, shape: Shape, edge: int) -> Shape:
+        """The shape of what the node's edge number ``edge`` (in the order of the graph's edges) carries."""
+        return shape
+
+    def leaving(self, result: Array, edge: int) -> Array:
+        """What that edge carries of the result ``(batch, *shape)``."""
+        return result
+
     def set(self, name: str, value: Any) -> None:
         """Store a field's checked form; for ``check`` alone, the instance is frozen after it."""
         object.__setattr__(self, name, value)

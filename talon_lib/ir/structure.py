@@ -137,3 +137,127 @@ class Flatten(Wiring):
             "target_shape": list(channels_last(shape)),
         }
         return [Lowered(layer, {"result": str(at.bound.types.result)}, at.order)]
+
+
+SKIPS = {
+    "residual": "add",
+    "add": "add",
+    "concatenate": "concat",
+    "concat": "concat",
+    "passthrough": "identity",
+    "identity": "identity",
+}
+
+
+class Passing(Wiring):
+    """Family of the nodes that hand on what arrives, as it is."""
+
+    passes_type: ClassVar[bool] = True
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        return x, None
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        return []
+
+
+@primitive
+class Concat(Passing):
+    """Joins ``num_inputs`` edges along ``dim`` (without batch), in the order of the graph's edges."""
+
+    num_inputs: int = 2
+    dim: int = 0
+
+    def check(self) -> None:
+        if not isinstance(self.num_inputs, (int, np.integer)) or self.num_inputs < 1:
+            raise GraphError(f"num_inputs must be a whole number of 1 or more, not {self.num_inputs!r}")
+        if not isinstance(self.dim, (int, np.integer)):
+            raise GraphError(f"dim must be a whole number, not {self.dim!r}")
+
+    @property
+    def concatenates(self) -> int:
+        return int(self.dim)
+
+    def check_edges(self, incoming: int, outgoing: int) -> None:
+        if incoming != self.num_inputs:
+            raise GraphError(f"num_inputs is {self.num_inputs}, but {incoming} edge(s) lead into it")
+
+
+@primitive
+class Skip(Passing):
+    """Where a connection that skipped layers meets the others.
+
+    skip_type: "residual" or "add" sums its edges, "concatenate" or "concat" joins them along the channels, "passthrough"
+    or "identity" hands on its one edge.
+    """
+
+    skip_type: str = "residual"
+
+    def check(self) -> None:
+        if self.skip_type not in SKIPS:
+            raise GraphError(f"skip_type must be one of {', '.join(SKIPS)}, not {self.skip_type!r}")
+
+    @property
+    def concatenates(self) -> int | None:
+        return 0 if SKIPS[self.skip_type] == "concat" else None
+
+    def check_edges(self, incoming: int, outgoing: int) -> None:
+        if SKIPS[self.skip_type] == "identity" and incoming != 1:
+            raise GraphError(f"skip_type '{self.skip_type}' takes one edge, but {incoming} lead into it")
+
+
+@primitive
+class HybridRegion(Passing):
+    """Marks where a region of another mode begins; computes nothing. mode: "snn" or "ann"."""
+
+    mode: str
+    features: Any = None
+    name: str | None = None
+
+    def check(self) -> None:
+        if self.mode not in ("snn", "ann"):
+            raise GraphError(f"mode must be 'snn' or 'ann', not {self.mode!r}")
+
+
+@primitive
+class ChannelSplit(Wiring):
+    """Cuts its input along ``dim`` (without batch) into parts of ``split_sections``: edge i out of it carries part i."""
+
+    passes_type: ClassVar[bool] = True
+
+    split_sections: Any
+    dim: int = 0
+
+    def check(self) -> None:
+        self.set("split_sections", as_shape(self.split_sections, "split_sections"))
+        if not isinstance(self.dim, (int, np.integer)):
+            raise GraphError(f"dim must be a whole number, not {self.dim!r}")
+
+    def check_edges(self, incoming: int, outgoing: int) -> None:
+        if outgoing != len(self.split_sections):
+            raise GraphError(f"split_sections has {len(self.split_sections)} parts, but {outgoing} edge(s) leave it")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if not -len(input_shape) <= self.dim < len(input_shape) or input_shape[self.dim] != sum(self.split_sections):
+            raise GraphError(
+                f"split_sections {self.split_sections} do not add up to dimension {self.dim} of the input {input_shape}"
+            )
+        return input_shape
+
+    def leaving_shape(self, shape: Shape, edge: int) -> Shape:
+        dim = self.dim % len(shape)
+        return (*shape[:dim], self.split_sections[edge], *shape[dim + 1 :])
+
+    def leaving(self, result: Array, edge: int) -> Array:
+        start = sum(self.split_sections[:edge])
+        dim = self.dim % (result.ndim - 1) + 1
+        return np.take(result, range(start, start + self.split_sections[edge]), axis=dim)
+
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        return x, None
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        raise UnsupportedError("hls4ml has no layer that hands on a part of its input")

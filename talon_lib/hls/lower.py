@@ -126,6 +126,8 @@ class _Lowering:
         graph, node = self.graph, self.graph.nodes[name]
         sources = graph.predecessors(name)
         layers, orders = [self.results[s] for s in sources], [self.orders[s] for s in sources]
+        if any(source in self.refused for source in sources):  # go on, to find what else is in the way
+            return layers[:1], standard_order(graph.input_shapes[name])
         if len(sources) == 1:
             return layers, orders[0]
         shapes = [graph.output_shapes[source] for source in sources]

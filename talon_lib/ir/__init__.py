@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any
 
 from talon_lib.ir.activation import ReLU
+from talon_lib.ir.conv import Conv2d
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.linear import Affine
 from talon_lib.ir.neuron import IF, LIF
@@ -21,6 +22,7 @@ __all__ = [
     "Affine",
     "ChannelSplit",
     "Concat",
+    "Conv2d",
     "Flatten",
     "Graph",
     "HybridRegion",

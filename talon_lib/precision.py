@@ -189,14 +189,14 @@ def _choice(key: str, value: Any) -> Choice:
 def assign(graph: Graph, precision: Precision, calibration: Calibration | None = None) -> dict[str, Bound]:
     """Give every node its number types and round its parameters to them.
 
-    ``calibration`` (:func:`talon_lib.simulate.calibrate`) is needed where ``precision.needs_calibration``. Returns
+    ``calibration`` (:func:`talon_lib.simulate.calibrate`) is needed where :func:`needs_calibration`. Returns
     the nodes in topological order. Raises PrecisionError, naming the node, for a type that cannot stay exact, for a
     threshold its membrane type cannot hold, and for names in ``precision.nodes`` that the graph does not have.
     """
     unknown = sorted(set(precision.nodes) - set(graph.nodes))
     if unknown:
         raise PrecisionError(f"precision {precision.name!r} names node '{unknown[0]}', which the graph does not have")
-    if precision.needs_calibration and calibration is None:
+    if needs_calibration(graph, precision) and calibration is None:
         raise PrecisionError(f"precision {precision.name!r} needs calibration samples to find its scales")
     results: dict[str, NumberType] = {}
     for name in _by_result_type(graph):
@@ -217,6 +217,22 @@ def assign(graph: Graph, precision: Precision, calibration: Calibration | None =
         _check_threshold(name, bound[name], precision)
         _check_accumulator(name, node, bound[name])
     return bound
+
+
+def needs_calibration(graph: Graph, precision: Precision) -> bool:
+    """Whether calibration samples are needed to find scales: the precision's own, or those that nodes bring along."""
+    return precision.needs_calibration or any(
+        node.result_t is None and isinstance(_asked(precision, name, node, "result"), Scaled)
+        for name, node in graph.nodes.items()
+        if node.own_bits("result") is not None
+    )
+
+
+def _asked(precision: Precision, name: str, node: Primitive, role: str) -> Choice:
+    """What is asked for at a node: the bits it brings along win over the precision of a fixed-point run."""
+    choice, bits = precision.choice(name, role), node.own_bits(role)
+    assert choice is not None
+    return choice if bits is None or isinstance(choice, FloatType) else Scaled(bits)
 
 
 def _by_result_type(graph: Graph) -> list[str]:
@@ -241,7 +257,7 @@ def _result_type(
             assert calibration is not None
             return fit(calibration.inputs[name], choice.width)
     else:
-        choice = precision.choice(name, "result")
+        choice = _asked(precision, name, node, "result")
         if isinstance(choice, Scaled):
             assert calibration is not None
             return fit(calibration.results[name], choice.width)
@@ -284,8 +300,7 @@ def _parameter_types(
         elif role == "decay":
             types[role] = _decay_type(precision.choice(name, "decay"), types["membrane"], tensor.values)
         else:
-            choice = precision.choice(name, role)
-            assert choice is not None
+            choice = _asked(precision, name, node, role)
             types[role] = fit(tensor.values, choice.width) if isinstance(choice, Scaled) else choice
     return types
 
@@ -347,4 +362,4 @@ def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
     return described
 
 
-__all__ = ["Calibration", "Precision", "Scaled", "assign", "describe_types"]
+__all__ = ["Calibration", "Precision", "Scaled", "assign", "describe_types", "needs_calibration"]

@@ -16,7 +16,7 @@ from talon_lib.errors import ConfigError, GraphError
 from talon_lib.fixed import SPIKE, Array, FloatType
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
-from talon_lib.precision import Calibration, Precision, assign
+from talon_lib.precision import Calibration, Precision, assign, needs_calibration
 
 Readout = Literal["count", "first_spike", "membrane"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -236,6 +236,6 @@ def bind_graph(
     """Types for every node at ``precision``; scales are found by running ``calibration`` (or :func:`noise`)."""
     precision = Precision.parse(precision)
     found = None
-    if precision.needs_calibration:
+    if needs_calibration(graph, precision):
         found = calibrate(graph, calibration if calibration is not None else noise(graph), steps)
     return assign(graph, precision, found)

@@ -194,12 +194,26 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             clock_period=spec.clock_period_ns,
         )
         settings["HLSConfig"] = config["HLSConfig"]
-        try:  # from_layer_list changes what it is given
-            return ModelGraph.from_layer_list(
-                settings, copy.deepcopy(lowered.layers), list(lowered.inputs), list(lowered.outputs)
-            )
+        layers = copy.deepcopy(lowered.layers)  # from_layer_list changes what it is given
+        if spec.io_type == "io_stream":
+            _repack(layers)
+        try:
+            return ModelGraph.from_layer_list(settings, layers, list(lowered.inputs), list(lowered.outputs))
         except Exception as error:  # hls4ml raises bare Exceptions for what it cannot hold
             raise UnsupportedError(f"hls4ml cannot hold this graph: {error}") from error
+
+
+def _repack(layers: list[dict[str, Any]]) -> None:
+    """Make flattened values one token of a stream.
+
+    hls4ml leaves them in tokens of one pixel each, which Dense alone reads; its other kernels take as many tokens as
+    their output has, and compute nonsense.
+    """
+    for layer in layers:
+        if layer["class_name"] == "Reshape" and len(layer["target_shape"]) == 1:
+            readers = [other["class_name"] for other in layers if layer["name"] in other.get("inputs", ())]
+            if readers != ["Dense"]:
+                layer["class_name"] = "Repack"
 
 
 def _forget_folder(partial: Path) -> None:

@@ -8,30 +8,50 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from talon_lib.ir.activation import ReLU
-from talon_lib.ir.conv import Conv2d
+from talon_lib.ir.activation import ELU, GELU, Dropout, PReLU, ReLU, Sigmoid, Softmax, Tanh
+from talon_lib.ir.conv import Conv1d, Conv2d, SepConv2d
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.linear import Affine
+from talon_lib.ir.layout import Shape
+from talon_lib.ir.linear import Affine, SpikingAffine
 from talon_lib.ir.neuron import IF, LIF
-from talon_lib.ir.node import Primitive, Shape, list_primitives, primitive
+from talon_lib.ir.node import Primitive, list_primitives, primitive
+from talon_lib.ir.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from talon_lib.ir.pool import AvgPool2d, MaxPool2d
 from talon_lib.ir.structure import ChannelSplit, Concat, Flatten, HybridRegion, Input, Output, Skip
+from talon_lib.ir.upsample import Upsample
 
 __all__ = [
+    "ELU",
+    "GELU",
     "IF",
     "LIF",
     "Affine",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "ChannelSplit",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "Dropout",
     "Flatten",
     "Graph",
     "HybridRegion",
     "Input",
+    "LayerNorm",
+    "MaxPool2d",
     "Output",
+    "PReLU",
     "Primitive",
     "ReLU",
+    "SepConv2d",
     "Shape",
+    "Sigmoid",
     "Skip",
+    "Softmax",
+    "SpikingAffine",
+    "Tanh",
+    "Upsample",
     "list_primitives",
     "primitive",
     "read",

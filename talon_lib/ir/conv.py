@@ -2,35 +2,273 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from talon_lib.errors import GraphError
-from talon_lib.fixed import Array, Span
+from talon_lib.fixed import Array, NumberType, Span, exact_arithmetic
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
-from talon_lib.ir.window import as_pair, positions, windows
+from talon_lib.ir.window import Sliding, as_pair, as_whole
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One sum over windows and channels, with its bias: all that a convolution is, in two dimensions.
+
+    weight, bias: the fields (of the node) that hold them. shape: of the weight, ``(out, in / groups, kh, kw)``.
+    sliding: how the windows move.
+    """
+
+    weight: str
+    bias: str
+    shape: tuple[int, int, int, int]
+    sliding: Sliding
+    groups: int
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.shape[1] * self.groups
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """``(out, oh, ow)`` of ``(in, h, w)``."""
+        return (self.shape[0], *self.sliding.count(input_shape[1:]))
+
+    def span(self, x: NumberType, weight: NumberType, bias: NumberType) -> Span | None:
+        """Bounds of the sum; None for floating point."""
+        if x.span is None or weight.span is None or bias.span is None:
+            return None
+        return (x.span * weight.span).times(math.prod(self.shape[1:])) + bias.span
+
+    def step(self, x: Array, given: NumberType, bound: Bound) -> Array:
+        """The sums over ``x`` (batch, in, h, w), whose type is ``given``, each cast once to the node's result type."""
+        out, *count = self.output_shape(x.shape[1:])
+        types = bound.types
+        lift = exact_arithmetic(self.span(given, types.of("weight"), types.of("bias")), self.weight)
+        columns = self._columns(x)
+        weight = bound.parameters[self.weight].reshape(self.groups, out // self.groups, -1)
+        bias = bound.parameters[self.bias].reshape(self.groups, -1)
+        results = [
+            types.result.cast(
+                lift(columns[g], given) @ lift(weight[g], types.of("weight")).T + lift(bias[g], types.of("bias"))
+            )
+            for g in range(self.groups)
+        ]
+        return np.moveaxis(np.concatenate(results, axis=-1).reshape(len(x), *count, out), -1, 1)
+
+    def _columns(self, x: Array) -> Array:
+        """What each output multiplies: ``(groups, batch * oh * ow, taps)``, taps in the order of a weight row."""
+        view = self.sliding.over(x)
+        count = view.shape[2:4]
+        grouped = view.reshape(len(x), self.groups, -1, *count, *self.shape[2:])
+        return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(self.groups, len(x) * count[0] * count[1], -1)
+
+    def macs(self, input_shape: Shape) -> int:
+        """Products of one sample; those with padding are not counted."""
+        inside = self._columns(np.ones((1, *input_shape)))
+        return int(np.count_nonzero(inside)) * (self.shape[0] // self.groups)
+
+    def effective_macs(self, x: Array, bound: Bound) -> int:
+        """Products over the batch whose input and weight are both not zero."""
+        weight = bound.parameters[self.weight].reshape(self.groups, self.shape[0] // self.groups, -1)
+        weights_per_tap = np.count_nonzero(weight, axis=1)
+        return int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum())
+
+    def lower(self, name: str, inputs: list[str], input_shape: Shape, given: NumberType, bound: Bound) -> Lowered:
+        """The Conv2D of hls4ml with the same result, channels last."""
+        kernel = self._dense_kernel(bound.parameters[self.weight].reshape(self.shape))
+        layer = conv2d_layer(name, inputs, input_shape, self.sliding, kernel, bound.parameters[self.bias])
+        types = bound.types
+        span = self.span(given, types.of("weight"), types.of("bias"))
+        assert span is not None, "only fixed point is lowered"
+        return Lowered(layer, {**bound.mac_precision(), "accum": span.ap_fixed()})
+
+    def _dense_kernel(self, weight: Array) -> Array:
+        """The kernel ``(out, in, kh, kw)`` that does the same without groups and dilation: zeros in between.
+
+        hls4ml has neither for a general Conv2D; a zero weight costs no multiplier once the tool sees it.
+        """
+        out, per_group, kh, kw = self.shape
+        down, across = self.sliding.dilation
+        dense = np.zeros((out, self.channels, down * (kh - 1) + 1, across * (kw - 1) + 1))
+        rows = out // self.groups
+        for g in range(self.groups):
+            block = dense[g * rows : (g + 1) * rows, g * per_group : (g + 1) * per_group]
+            block[:, :, ::down, ::across] = weight[g * rows : (g + 1) * rows]
+        return dense
+
+
+def conv2d_layer(
+    name: str, inputs: list[str], input_shape: Shape, sliding: Sliding, kernel: Array, bias: Array
+) -> dict[str, Any]:
+    """The Conv2D of hls4ml for a kernel ``(out, in, kh, kw)`` without groups and dilation, channels last."""
+    height, width = sliding.count(input_shape[1:])
+    if kernel.shape[2] == 1 < sliding.stride[0] and kernel.shape[3] > 1:
+        # in io_stream hls4ml computes wrong rows of a kernel of height 1 that skips some; a row of zeros leads it right
+        kernel = np.concatenate([kernel, np.zeros_like(kernel)], axis=2)
+    reached = [(n - 1) * s + k for n, s, k in zip((height, width), sliding.stride, kernel.shape[2:], strict=True)]
+    bottom, right = (
+        max(end - whole - p, 0) for end, whole, p in zip(reached, input_shape[1:], sliding.padding, strict=True)
+    )
+    return {
+        "class_name": "Conv2D",
+        "name": name,
+        "inputs": inputs,
+        "data_format": "channels_last",
+        "n_chan": kernel.shape[1],
+        "in_height": input_shape[1],
+        "in_width": input_shape[2],
+        "n_filt": kernel.shape[0],
+        "filt_height": kernel.shape[2],
+        "filt_width": kernel.shape[3],
+        "stride_height": sliding.stride[0],
+        "stride_width": sliding.stride[1],
+        "pad_top": sliding.padding[0],
+        "pad_bottom": bottom,
+        "pad_left": sliding.padding[1],
+        "pad_right": right,
+        "out_height": height,
+        "out_width": width,
+        "weight_data": kernel.transpose(2, 3, 1, 0),
+        "bias_data": bias,
+    }
 
 
 class Convolution(Memoryless):
-    """Family of the convolutions. All are computed as one in two dimensions; Conv1d has a height of 1."""
+    """Family of the convolutions: one or more stages, each an exact sum that is cast once to the node's result type.
 
-    weight: Any
-    bias: Any
-    groups: int
+    All are computed in two dimensions; an input of one dimension has a height of 1.
+    """
+
+    spatial: ClassVar[int] = 2
+    """Dimensions of the image."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The sums, one after the other."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        stages = self.stages
+        channels, names = stages[0].channels, ("h", "w")[-self.spatial :]
+        if len(input_shape) != 1 + self.spatial or input_shape[0] != channels:
+            given = f"{stages[0].weight} {getattr(self, stages[0].weight).shape}"
+            grouped = f" with {stages[0].groups} groups" if stages[0].groups > 1 else ""
+            raise GraphError(f"{given}{grouped} takes inputs ({channels}, {', '.join(names)}), not {input_shape}")
+        shape = self._flat(input_shape)
+        for stage in stages:
+            shape = stage.output_shape(shape)
+        return (shape[0], *shape[-self.spatial :])
+
+    def _flat(self, shape: Shape) -> Shape:
+        """``(channels, h, w)`` of a shape of one or two dimensions."""
+        return shape if self.spatial == 2 else (shape[0], 1, shape[1])
+
+    def _each(self, types: NodeTypes) -> Iterator[tuple[Stage, NumberType]]:
+        """The stages, each with the type of what it reads."""
+        for index, stage in enumerate(self.stages):
+            yield stage, types.result if index else types.input
 
     def parameters(self) -> Mapping[str, Parameter]:
-        return {"weight": Parameter("weight", self.weight), "bias": Parameter("bias", self.bias)}
+        named = [(role, getattr(stage, role)) for stage in self.stages for role in ("weight", "bias")]
+        return {name: Parameter(role, getattr(self, name)) for role, name in named}
 
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
-        spans = (types.input.span, types.of("weight").span, types.of("bias").span)
-        if None in spans:
-            return None
-        x, weight, bias = spans
-        taps = int(np.prod(self.weight.shape[1:]))
-        return (x * weight).times(taps) + bias  # type: ignore[operator]
+        """Bounds of the widest of its sums; each has its own accumulator."""
+        spans = [stage.span(given, types.of("weight"), types.of("bias")) for stage, given in self._each(types)]
+        return max((span for span in spans if span is not None), key=lambda span: span.bits, default=None)
+
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        values = x.reshape(len(x), *self._flat(x.shape[1:]))
+        for stage, given in self._each(bound.types):
+            values = stage.step(values, given, bound)
+        return values.reshape(len(x), *self.output_shape(x.shape[1:])), None
+
+    def macs(self, input_shape: Shape) -> int:
+        total, shape = 0, self._flat(input_shape)
+        for stage in self.stages:
+            total += stage.macs(shape)
+            shape = stage.output_shape(shape)
+        return total
+
+    def effective_macs(self, x: Array, bound: Bound) -> int:
+        total, values = 0, x.reshape(len(x), *self._flat(x.shape[1:]))
+        stages = list(self._each(bound.types))
+        for index, (stage, given) in enumerate(stages):
+            total += stage.effective_macs(values, bound)
+            if index + 1 < len(stages):
+                values = stage.step(values, given, bound)
+        return total
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        made: list[Lowered] = []
+        shape, inputs = self._flat(at.input_shape), list(at.inputs)
+        stages = list(self._each(at.bound.types))
+        for index, (stage, given) in enumerate(stages, start=1):
+            name = at.name if index == len(stages) else f"{at.name}_stage{index}"
+            made.append(stage.lower(name, inputs, shape, given, at.bound))
+            shape, inputs = stage.output_shape(shape), [name]
+        return made if self.spatial == 2 else [_of_one_dimension(lowered) for lowered in made]
+
+    def check_bias(self, name: str, weight: Array) -> None:
+        """Bring bias ``name`` into its stored form; zeros where it is None. Raises GraphError."""
+        if getattr(self, name) is None:
+            self.set(name, np.zeros(len(weight), np.float32))
+        bias = self.set_array(name, ndim=(1,))
+        if bias.shape != (len(weight),):
+            raise GraphError(f"{name} must have shape {(len(weight),)} to fit weight {weight.shape}, not {bias.shape}")
+
+    def check_groups(self, groups: Any, weight: Array) -> None:
+        """Store ``groups``. Raises GraphError where it does not divide the output channels."""
+        whole = isinstance(groups, (int, np.integer)) and not isinstance(groups, bool)
+        if not whole or groups < 1 or len(weight) % groups:
+            raise GraphError(f"groups must divide the {len(weight)} output channels, not {groups!r}")
+        self.set("groups", int(groups))
+
+
+def _of_one_dimension(lowered: Lowered) -> Lowered:
+    """The Conv1D of hls4ml that a Conv2D of height 1 is."""
+    vertical = ("in_height", "filt_height", "stride_height", "pad_top", "pad_bottom", "out_height")
+    layer = {key: value for key, value in lowered.layer.items() if key not in vertical}
+    layer |= {"class_name": "Conv1D", "weight_data": layer["weight_data"][0]}
+    return Lowered(layer, lowered.precision)
+
+
+@primitive
+class Conv1d(Convolution):
+    """One-dimensional convolution.
+
+    weight: ``(out_channels, in_channels / groups, k)``; bias: ``(out_channels,)``, zeros where it is None. Input
+    ``(in_channels, length)``.
+    """
+
+    spatial: ClassVar[int] = 1
+
+    weight: Any
+    bias: Any = None
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+
+    def check(self) -> None:
+        weight = self.set_array("weight", ndim=(3,))
+        self.check_bias("bias", weight)
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            self.set(name, as_whole(name, getattr(self, name), least))
+        self.check_groups(self.groups, weight)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        out, per_group, taps = self.weight.shape
+        sliding = Sliding((1, taps), (1, self.stride), (0, self.padding), (1, self.dilation))
+        return (Stage("weight", "bias", (out, per_group, 1, taps), sliding, self.groups),)
 
 
 @primitive
@@ -50,98 +288,54 @@ class Conv2d(Convolution):
 
     def check(self) -> None:
         weight = self.set_array("weight", ndim=(4,))
-        if self.bias is None:
-            self.set("bias", np.zeros(len(weight), np.float32))
-        bias = self.set_array("bias", ndim=(1,))
-        if bias.shape != (len(weight),):
-            raise GraphError(f"bias must have shape {(len(weight),)} to fit weight {weight.shape}, not {bias.shape}")
+        self.check_bias("bias", weight)
         for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
             self.set(name, as_pair(name, getattr(self, name), least))
-        if not isinstance(self.groups, (int, np.integer)) or self.groups < 1 or len(weight) % self.groups:
-            raise GraphError(f"groups must divide the {len(weight)} output channels, not {self.groups!r}")
+        self.check_groups(self.groups, weight)
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        out, per_group, *kernel = self.weight.shape
-        channels = per_group * self.groups
-        if len(input_shape) != 3 or input_shape[0] != channels:
-            raise GraphError(f"weight {self.weight.shape} takes inputs ({channels}, h, w), not {input_shape}")
-        count = [
-            positions(size, k, s, p, d)
-            for size, k, s, p, d in zip(input_shape[1:], kernel, self.stride, self.padding, self.dilation, strict=True)
-        ]
-        if min(count) < 1:
-            raise GraphError(f"the kernel {tuple(kernel)} with its dilation does not fit the input {input_shape}")
-        return (out, *count)
-
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        shape = self.output_shape(x.shape[1:])
-        columns = self._columns(x)
-        weight = bound.parameters["weight"].reshape(self.groups, shape[0] // self.groups, -1)
-        bias = bound.parameters["bias"].reshape(self.groups, -1)
-        types, lift = bound.types, bound.lift
-        results = [
-            types.result.cast(
-                lift(columns[g], types.input) @ lift(weight[g], types.of("weight")).T + lift(bias[g], types.of("bias"))
-            )
-            for g in range(self.groups)
-        ]
-        return np.moveaxis(np.concatenate(results, axis=-1).reshape(len(x), *shape[1:], shape[0]), -1, 1), None
-
-    def _columns(self, x: Array) -> Array:
-        """What each output multiplies: ``(groups, batch * oh * ow, taps)``, taps in the order of a weight row."""
-        count = self.output_shape(x.shape[1:])[1:]
-        view = windows(x, self.weight.shape[2:], self.stride, self.padding, self.dilation, count)
-        grouped = view.reshape(len(x), self.groups, -1, *count, *self.weight.shape[2:])
-        return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(self.groups, len(x) * count[0] * count[1], -1)
-
-    def macs(self, input_shape: Shape) -> int:
-        inside = self._columns(np.ones((1, *input_shape)))
-        return int(np.count_nonzero(inside)) * (len(self.weight) // self.groups)
-
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        weight = bound.parameters["weight"].reshape(self.groups, len(self.weight) // self.groups, -1)
-        weights_per_tap = np.count_nonzero(weight, axis=1)
-        return int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum())
-
-    def lower(self, at: LoweringContext) -> list[Lowered]:
-        out, height, width = self.output_shape(at.input_shape)
-        kernel = _dense_kernel(at.bound.parameters["weight"], self.groups, self.dilation)
-        reached = [(n - 1) * s + k for n, s, k in zip((height, width), self.stride, kernel.shape[2:], strict=True)]
-        after = [need - size - p for need, size, p in zip(reached, at.input_shape[1:], self.padding, strict=True)]
-        layer = {
-            "class_name": "Conv2D",
-            "name": at.name,
-            "inputs": list(at.inputs),
-            "data_format": "channels_last",
-            "n_chan": at.input_shape[0],
-            "in_height": at.input_shape[1],
-            "in_width": at.input_shape[2],
-            "n_filt": out,
-            "filt_height": kernel.shape[2],
-            "filt_width": kernel.shape[3],
-            "stride_height": self.stride[0],
-            "stride_width": self.stride[1],
-            "pad_top": self.padding[0],
-            "pad_bottom": max(after[0], 0),
-            "pad_left": self.padding[1],
-            "pad_right": max(after[1], 0),
-            "out_height": height,
-            "out_width": width,
-            "weight_data": kernel.transpose(2, 3, 1, 0),
-            "bias_data": at.bound.parameters["bias"],
-        }
-        return [Lowered(layer, at.bound.mac_precision())]
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        sliding = Sliding(self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        return (Stage("weight", "bias", self.weight.shape, sliding, self.groups),)
 
 
-def _dense_kernel(weight: Array, groups: int, dilation: tuple[int, int]) -> Array:
-    """The kernel ``(out, in, kh, kw)`` that does the same without groups and dilation: zeros in between.
+@primitive
+class SepConv2d(Convolution):
+    """Depthwise separable convolution: each channel by itself over its window, then all channels at each place.
 
-    hls4ml has neither for a general Conv2D; a zero weight costs no multiplier once the tool sees it.
+    depthwise_weight: ``(in_channels, 1, kh, kw)``; pointwise_weight: ``(out_channels, in_channels, 1, 1)``; biases:
+    ``(in_channels,)`` and ``(out_channels,)``, zeros where they are None. stride, padding, dilation (of the depthwise
+    sum): one number or (vertical, horizontal). Input ``(in_channels, h, w)``. In fixed point the depthwise sum is cast
+    to the result type as the pointwise one is.
     """
-    out, per_group, kh, kw = weight.shape
-    dense = np.zeros((out, per_group * groups, dilation[0] * (kh - 1) + 1, dilation[1] * (kw - 1) + 1))
-    rows = out // groups
-    for g in range(groups):
-        block = dense[g * rows : (g + 1) * rows, g * per_group : (g + 1) * per_group]
-        block[:, :, :: dilation[0], :: dilation[1]] = weight[g * rows : (g + 1) * rows]
-    return dense
+
+    depthwise_weight: Any
+    pointwise_weight: Any
+    depthwise_bias: Any = None
+    pointwise_bias: Any = None
+    stride: Any = (1, 1)
+    padding: Any = (0, 0)
+    dilation: Any = (1, 1)
+
+    def check(self) -> None:
+        depthwise, pointwise = (self.set_array(name, ndim=(4,)) for name in ("depthwise_weight", "pointwise_weight"))
+        if depthwise.shape[1] != 1:
+            raise GraphError(f"depthwise_weight must have shape (in_channels, 1, kh, kw), not {depthwise.shape}")
+        if pointwise.shape[1:] != (len(depthwise), 1, 1):
+            raise GraphError(
+                f"pointwise_weight must have shape (out_channels, {len(depthwise)}, 1, 1) to fit depthwise_weight "
+                f"{depthwise.shape}, not {pointwise.shape}"
+            )
+        self.check_bias("depthwise_bias", depthwise)
+        self.check_bias("pointwise_bias", pointwise)
+        for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            self.set(name, as_pair(name, getattr(self, name), least))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        depthwise, pointwise = self.depthwise_weight.shape, self.pointwise_weight.shape
+        sliding = Sliding(depthwise[2:], self.stride, self.padding, self.dilation)
+        return (
+            Stage("depthwise_weight", "depthwise_bias", depthwise, sliding, len(self.depthwise_weight)),
+            Stage("pointwise_weight", "pointwise_bias", pointwise, Sliding((1, 1), (1, 1)), 1),
+        )

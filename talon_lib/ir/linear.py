@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import GraphError
-from talon_lib.fixed import Array, Span
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, Shape, primitive
+from talon_lib.fixed import MAX_WIDTH, Array, Span
+from talon_lib.ir.layout import Shape
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+
+SPIKE_MODES = ("binary", "graded", "rate")
 
 
-@primitive
-class Affine(Memoryless):
-    """``y = weight @ x + bias``, a fully connected layer.
-
-    weight: ``(n_out, n_in)``; bias: ``(n_out,)``, zeros where it is None. Input ``(n_in,)``, output ``(n_out,)``.
-    """
+class Linear(Memoryless):
+    """Family of the fully connected layers."""
 
     weight: Any
-    bias: Any = None
+    bias: Any
 
-    def check(self) -> None:
+    def check_matrix(self) -> None:
+        """Bring weight and bias into their stored form."""
         weight = self.set_array("weight", ndim=(2,))
         if self.bias is None:
             self.set("bias", np.zeros(len(weight), np.float32))
@@ -69,3 +69,49 @@ class Affine(Memoryless):
             "bias_data": at.bound.parameters["bias"],
         }
         return [Lowered(layer, at.bound.mac_precision())]
+
+
+@primitive
+class Affine(Linear):
+    """``y = weight @ x + bias``, a fully connected layer.
+
+    weight: ``(n_out, n_in)``; bias: ``(n_out,)``, zeros where it is None. Input ``(n_in,)``, output ``(n_out,)``.
+    """
+
+    weight: Any
+    bias: Any = None
+
+    def check(self) -> None:
+        self.check_matrix()
+
+
+@primitive
+class SpikingAffine(Linear):
+    """An Affine that brings its own number of bits.
+
+    weight: ``(n_out, n_in)``; bias: ``(n_out,)``, zeros where it is None. spike_mode: what its inputs are, ``"binary"``
+    (0 or 1), ``"graded"`` or ``"rate"``; carried, for the sum is the same.
+
+    In a fixed-point run the weight has ``weight_bits`` bits, bias and result have ``accumulator_bits``, whatever the
+    run's precision is: their power-of-two scales, AP_RND and AP_SAT, are found as for intN (which is why an ap_fixed
+    run of such a graph takes calibration samples too). weight_t, bias_t and result_t win over that; fp32 and fp16 runs
+    are not touched. The sum itself is exact, as everywhere: the accumulator holds what the result's bits do not.
+    """
+
+    weight: Any
+    bias: Any = None
+    spike_mode: str = "binary"
+    weight_bits: int = 8
+    accumulator_bits: int = 16
+
+    def check(self) -> None:
+        self.check_matrix()
+        if self.spike_mode not in SPIKE_MODES:
+            raise GraphError(f"spike_mode must be one of {', '.join(SPIKE_MODES)}, not {self.spike_mode!r}")
+        for name, most in (("weight_bits", 32), ("accumulator_bits", MAX_WIDTH)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
+                raise GraphError(f"{name} must be a whole number of 1 to {most}, not {value!r}")
+
+    def own_bits(self, role: str) -> int | None:
+        return int(self.weight_bits if role == "weight" else self.accumulator_bits)

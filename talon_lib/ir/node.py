@@ -198,6 +198,13 @@ class Primitive(ABC):
         """What that edge carries of the result ``(batch, *shape)``."""
         return result
 
+    def own_bits(self, role: str) -> int | None:
+        """How many bits the node itself asks for in a fixed-point run, for its weight, bias or result.
+
+        The scale is found as for intN. None leaves the type to the run's precision.
+        """
+        return None
+
     def set(self, name: str, value: Any) -> None:
         """Store a field's checked form; for ``check`` alone, the instance is frozen after it."""
         object.__setattr__(self, name, value)

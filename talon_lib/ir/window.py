@@ -1,7 +1,9 @@
-"""Sliding windows over the last two dimensions of ``(batch, channels, height, width)``: what convolutions and pools share."""
+"""Sliding windows over ``(batch, channels, height, width)``: what convolutions and pools share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,21 @@ def as_pair(name: str, value: Any, least: int) -> Pair:
     return int(numbers[0]), int(numbers[-1])
 
 
+def as_whole(name: str, value: Any, least: int) -> int:
+    """A whole number of ``least`` or more, also from a sequence of one. Raises GraphError naming the field."""
+    numbers = np.atleast_1d(np.asarray(value))
+    if numbers.shape != (1,) or not np.issubdtype(numbers.dtype, np.integer) or numbers[0] < least:
+        raise GraphError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    return int(numbers[0])
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """A truth value. Raises GraphError naming the field."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise GraphError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
 def positions(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False) -> int:
     """How many windows fit along one dimension (PyTorch's rule for output sizes); 0 or less if none does."""
     reach = size + 2 * padding - dilation * (kernel - 1) - 1
@@ -31,15 +48,54 @@ def positions(size: int, kernel: int, stride: int, padding: int, dilation: int, 
     return count - 1 if (count - 1) * stride >= size + padding else count
 
 
-def windows(x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, count: Pair, fill: float = 0.0) -> Array:
-    """All windows of ``x`` (batch, channels, height, width): ``(batch, channels, *count, *kernel)``, a view.
+@dataclass(frozen=True)
+class Sliding:
+    """How windows of one size move over an image; each pair is (vertical, horizontal)."""
 
-    What lies outside of ``x`` holds ``fill``.
-    """
-    needed = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(count, stride, dilation, kernel, strict=True)]
-    after = [max(need - p - size, 0) for need, p, size in zip(needed, padding, x.shape[2:], strict=True)]
-    edges = [(0, 0), (0, 0), *((p, a) for p, a in zip(padding, after, strict=True))]
-    padded = np.pad(x, edges, constant_values=fill)
-    spread = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    view = np.lib.stride_tricks.sliding_window_view(padded, spread, axis=(2, 3))
-    return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]][:, :, : count[0], : count[1]]
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+
+    @property
+    def taps(self) -> int:
+        """Values in one window."""
+        return self.kernel[0] * self.kernel[1]
+
+    def count(self, size: Sequence[int]) -> Pair:
+        """Windows over an image (height, width). Raises GraphError where not even one fits."""
+        rows, columns = (
+            positions(n, k, s, p, d, self.ceil_mode)
+            for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        )
+        if min(rows, columns) < 1:
+            dilated = f" with dilation {self.dilation}" if max(self.dilation) > 1 else ""
+            raise GraphError(f"the kernel {self.kernel}{dilated} does not fit inputs of {size[0]} x {size[1]}")
+        return rows, columns
+
+    def over(self, x: Array, fill: float = 0.0) -> Array:
+        """The windows of ``x`` (batch, channels, height, width): ``(batch, channels, *count, *kernel)``, a view.
+
+        What lies outside of ``x`` holds ``fill``.
+        """
+        (rows, columns), (down, across), (top, left) = self.count(x.shape[2:]), self.stride, self.padding
+        bottom, right = self.after(x.shape[2:])
+        padded = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)], constant_values=fill)
+        spread = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
+        view = np.lib.stride_tricks.sliding_window_view(padded, spread, axis=(2, 3))
+        view = view[:, :, ::down, ::across, :: self.dilation[0], :: self.dilation[1]]
+        return view[:, :, :rows, :columns]
+
+    def after(self, size: Sequence[int]) -> Pair:
+        """Rows below and columns to the right of the image that windows reach: the padding that hardware needs there.
+
+        Fewer than ``padding`` where the last window ends before the padding does, more where ceil_mode goes beyond it.
+        """
+        rows, columns = (
+            max((n - 1) * s + d * (k - 1) + 1 - whole - p, 0)
+            for n, s, d, k, whole, p in zip(
+                self.count(size), self.stride, self.dilation, self.kernel, size, self.padding, strict=True
+            )
+        )
+        return rows, columns

@@ -1,0 +1,217 @@
+"""Pooling: one value for each window of each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from talon_lib.errors import GraphError, UnsupportedError
+from talon_lib.fixed import Array, FixedType, NumberType, ScaledInt, Span
+from talon_lib.ir.conv import conv2d_layer
+from talon_lib.ir.layout import Shape
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.window import Sliding, as_flag, as_pair
+
+
+class Pool(Memoryless):
+    """Family of the pools. Input ``(channels, h, w)``; each channel by itself.
+
+    kernel_size, stride, padding: one number or (vertical, horizontal); stride is kernel_size where it is None. Sizes
+    are PyTorch's: with ceil_mode a last window may reach beyond the padding, if it starts inside of it.
+    """
+
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    ceil_mode: bool
+    # what only one of them has as a field, and what holds for the other
+    dilation: Any = (1, 1)
+    count_include_pad: bool = True
+
+    def check(self) -> None:
+        if self.stride is None:
+            self.set("stride", self.kernel_size)
+        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            self.set(name, as_pair(name, getattr(self, name), least))
+        for name in ("ceil_mode", "count_include_pad"):
+            self.set(name, as_flag(name, getattr(self, name)))
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise GraphError(f"padding must be at most half of kernel_size {self.kernel_size}, not {self.padding}")
+
+    @property
+    def sliding(self) -> Sliding:
+        """How the windows move."""
+        return Sliding(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 3:
+            raise GraphError(f"it takes inputs (channels, h, w), not {input_shape}")
+        return (input_shape[0], *self.sliding.count(input_shape[1:]))
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {}
+
+    def macs(self, input_shape: Shape) -> int:
+        return 0
+
+    def effective_macs(self, x: Array, bound: Bound) -> int:
+        return 0
+
+
+@primitive
+class MaxPool2d(Pool):
+    """The largest value of each window; padding never wins. The result has the input's type.
+
+    dilation: as kernel_size.
+    """
+
+    passes_type: ClassVar[bool] = True
+
+    kernel_size: Any = (2, 2)
+    stride: Any = None
+    padding: Any = (0, 0)
+    dilation: Any = (1, 1)
+    ceil_mode: bool = False
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        return None
+
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        return self.sliding.over(x, fill=-np.inf).max(axis=(-2, -1)), None
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        sliding, size = self.sliding, at.input_shape[1:]
+        number = at.bound.types.result
+        bottom, right = sliding.after(size)
+        edges = {"pad_top": self.padding[0], "pad_bottom": bottom, "pad_left": self.padding[1], "pad_right": right}
+        channels, height, width = self.output_shape(at.input_shape)
+        if self.dilation != (1, 1):
+            raise UnsupportedError(f"hls4ml's pooling has no dilation, and this one's is {self.dilation}")
+        if self.stride != self.kernel_size and (height, width) != (1, 1):
+            raise UnsupportedError(
+                f"hls4ml's streaming pool takes windows side by side, and stride {self.stride} is not the kernel_size "
+                f"{self.kernel_size}"
+            )
+        made, inputs = [], list(at.inputs)
+        if any(edges.values()):
+            if not isinstance(number, FixedType) or number.signed:
+                raise UnsupportedError(
+                    "hls4ml's streaming pool pads with zeros alone, which win over negative values; "
+                    f"only an unsigned input can be padded, and this one is {number}"
+                )
+            # hls4ml's own padding writes half of the range into unsigned types, so a 1 into spikes; here 0 is the least
+            padded = {
+                "class_name": "ZeroPadding2D",
+                "name": f"{at.name}_padded",
+                "inputs": inputs,
+                "data_format": "channels_last",
+                "n_chan": channels,
+                "in_height": size[0],
+                "in_width": size[1],
+                "out_height": size[0] + edges["pad_top"] + edges["pad_bottom"],
+                "out_width": size[1] + edges["pad_left"] + edges["pad_right"],
+                **edges,
+            }
+            made.append(Lowered(padded, {"result": str(number)}))
+            size, inputs = (padded["out_height"], padded["out_width"]), [padded["name"]]
+        layer = {
+            "class_name": "MaxPooling2D",
+            "name": at.name,
+            "inputs": inputs,
+            "data_format": "channels_last",
+            "n_filt": channels,
+            "in_height": size[0],
+            "in_width": size[1],
+            "out_height": height,
+            "out_width": width,
+            "pool_height": self.kernel_size[0],
+            "pool_width": self.kernel_size[1],
+            "stride_height": self.stride[0],
+            "stride_width": self.stride[1],
+            **dict.fromkeys(edges, 0),
+        }
+        return [*made, Lowered(layer, {"accum": str(number), "result": str(number)})]
+
+
+@primitive
+class AvgPool2d(Pool):
+    """The mean of each window: its exact sum, divided by the window's divisor, and one cast of the exact quotient.
+
+    The divisor is PyTorch's: the window's values inside of the image and its padding, or with count_include_pad False
+    inside of the image alone; what ceil_mode reaches beyond both is never counted.
+    """
+
+    kernel_size: Any = (2, 2)
+    stride: Any = None
+    padding: Any = (0, 0)
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    def divisors(self, size: Sequence[int]) -> Array:
+        """The divisor of every window over an image (height, width): whole numbers ``(oh, ow)``."""
+        if not self.count_include_pad:
+            inside: Array = self.sliding.over(np.ones((1, 1, *size), np.int64))[0, 0].sum(axis=(-2, -1))
+            return inside
+        rows, columns = (
+            np.minimum(np.arange(n) * s + k, whole + 2 * p) - np.arange(n) * s
+            for n, s, k, whole, p in zip(
+                self.sliding.count(size), self.stride, self.kernel_size, size, self.padding, strict=True
+            )
+        )
+        counted: Array = np.multiply.outer(rows, columns)
+        return counted
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        x, result = types.input.span, types.result.span
+        if x is None or result is None:
+            return None
+        # two bits below the result's last: where it is halfway between two values, the quotient's rest decides
+        return Span(min(x.lsb, result.lsb - 2), x.msb).times(self.sliding.taps)
+
+    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+        divisor = self.divisors(x.shape[2:])
+        view = self.sliding.over(x)
+        if bound.span is None:
+            return bound.types.result.cast(view.sum(axis=(-2, -1), dtype=np.float64) / divisor), None
+        fraction = -bound.span.lsb
+        total = ScaledInt.of(view, fraction).values.sum(axis=(-2, -1))
+        quotient, rest = np.divmod(total, divisor)
+        # one more bit, 1 where there is a rest: no cast can tell this from the exact quotient
+        return bound.types.result.cast(ScaledInt(2 * quotient + (rest != 0), fraction + 1)), None
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        size = at.input_shape[1:]
+        divisors = np.unique(self.divisors(size))
+        if len(divisors) > 1:
+            raise UnsupportedError(
+                f"its windows have the divisors {', '.join(map(str, divisors))}; hardware divides all by one constant"
+            )
+        divisor = int(divisors[0])
+        if divisor & (divisor - 1):
+            raise UnsupportedError(f"it divides by {divisor}, which is exact in hardware for powers of two alone")
+        return [self._as_convolution(at, divisor.bit_length() - 1)]
+
+    def _as_convolution(self, at: LoweringContext, shift: int) -> Lowered:
+        """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.
+
+        hls4ml's pooling rounds the sum before it divides; a convolution keeps both exact and casts once.
+        """
+        channels = at.input_shape[0]
+        weight = FixedType(1, 1 - shift, signed=False)
+        own = np.eye(channels)[:, :, None, None] * 2.0**-shift
+        kernel = np.broadcast_to(own, (channels, channels, *self.kernel_size))
+        layer = conv2d_layer(at.name, list(at.inputs), at.input_shape, self.sliding, kernel, np.zeros(channels))
+        precision = {
+            "weight": str(weight),
+            "bias": str(FixedType(1, 1, signed=False)),
+            "accum": self._sum(at.bound.types.input, shift).ap_fixed(),
+            "result": str(at.bound.types.result),
+        }
+        return Lowered(layer, precision)
+
+    def _sum(self, x: NumberType, shift: int) -> Span:
+        """Bounds of the sum that hardware takes: of inputs that are already divided."""
+        assert x.span is not None, "only fixed point is lowered"
+        return Span(x.span.lsb - shift, x.span.msb - shift).times(self.sliding.taps)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,9 @@ class Graph:
     allow_cycles: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", dict(self.nodes))
-        object.__setattr__(self, "edges", [_as_edge(edge) for edge in self.edges])
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
+        object.__setattr__(self, "edges", tuple(_as_edge(edge) for edge in self.edges))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         self._check_parts()
         self._check_reachable()
         if self.feedback and not self.allow_cycles:

@@ -60,7 +60,6 @@ class Affine(Memoryless):
     def lower(self, at: LoweringContext) -> Lowered:
         n_out, n_in = self.weight.shape
         types, values = at.bound.types, at.bound.parameters
-        assert at.bound.span is not None
         return Lowered(
             layer={
                 "class_name": "Dense",
@@ -74,7 +73,7 @@ class Affine(Memoryless):
             precision={
                 "weight": str(types.weight),
                 "bias": str(types.bias),
-                "accum": at.bound.span.ap_fixed(),
+                "accum": at.bound.accumulator,
                 "result": str(types.result),
             },
         )

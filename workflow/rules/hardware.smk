@@ -11,7 +11,7 @@ rule project:
         label=label("project"),
         folder=lambda wildcards: RESULTS / "project" / wildcards.key,
     message:
-        "project {params.label}"
+        "project {params.label} ({wildcards.key})"
     shell:
         "talon-dse project {params.arguments} --folder {params.folder:q} --record-failure --output {output:q} > {log:q} 2>&1"
 
@@ -28,6 +28,6 @@ rule csim:
         arguments=job("csim"),
         label=label("csim"),
     message:
-        "csim {params.label}"
+        "csim {params.label} ({wildcards.key})"
     shell:
         "talon-dse csim {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

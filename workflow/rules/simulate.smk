@@ -10,6 +10,6 @@ rule simulate:
         arguments=job("simulate"),
         label=label("simulate"),
     message:
-        "simulate {params.label}"
+        "simulate {params.label} ({wildcards.key})"
     shell:
         "talon-dse simulate {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

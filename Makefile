@@ -12,10 +12,10 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast lock schema train clean
+.PHONY: sweep test lint format fast lock schema train clean clean-results
 
 sweep: $(VENV)/sweep.done
-	@talon-dse sweep $(CONFIG) $(if $(filter-out all,$(CORES)),--cores $(CORES))
+	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
 
 test: lint
 	pytest -n $(WORKERS) --dist loadgroup
@@ -71,6 +71,9 @@ train:
 	cd configs/train && ../../.venv-train/bin/python train_vowels.py --output ../../results/train
 	@echo "networks and data are in results/train; copy them to configs/graphs and configs/data to use them"
 
+# `make clean` takes the environments and Snakemake's notes, and leaves the results; they go with `make clean-results`.
 clean:
-	rm -rf results/* .snakemake $(VENV)/*.done
-	git checkout -- results/README.md
+	rm -rf .snakemake .venv .venv-train
+
+clean-results:
+	find results -mindepth 1 ! -name README.md -delete

@@ -20,6 +20,8 @@ from talon_lib.errors import ConfigError, TalonError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+HARDWARE_PRECISION = "ap_fixed<16,6>"  # what project and csim take where none is given, as build_bitstream does
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -35,7 +37,7 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def _data_options(required: bool) -> Callable[[F], F]:
+def _data_options(required: bool, precision: str = "fp32") -> Callable[[F], F]:
     return _options(
         click.option("--data", type=_FILE, required=required, help=".npz with x_test, y_test, x_train (or x, y)"),
         click.option("--encoding", default="current", show_default=True, help="current (held) or frames (one a step)"),
@@ -56,8 +58,9 @@ _hardware_options = _options(
     click.option("--reuse-factor", type=click.IntRange(1), default=1, show_default=True),
     click.option("--part", default="zcu102", show_default=True, help="AMD part, or a board's name"),
     click.option("--clock-period", type=float, default=5.0, show_default=True, help="ns"),
-    click.option("--strategy", default="Latency", show_default=True, help="Latency or Resource"),
 )
+
+_strategy_option = click.option("--strategy", default="Latency", show_default=True, help="Latency or Resource")
 
 _io_option = click.option("--io-type", default="io_parallel", show_default=True, help="io_parallel or io_stream")
 
@@ -180,8 +183,9 @@ def profile(graph: Path, steps: int, preset: str) -> None:
 
 @cli.command()
 @click.argument("graph", type=_FILE)
-@_data_options(required=False)
+@_data_options(required=False, precision=HARDWARE_PRECISION)
 @_hardware_options
+@_strategy_option
 @_io_option
 @click.option(
     "--folder", type=_FOLDER, required=True, help="where the project goes; an earlier project there is replaced"
@@ -217,13 +221,15 @@ def project(
 
 @cli.command()
 @click.argument("graph", type=_FILE)
-@_data_options(required=True)
+@_data_options(required=True, precision=HARDWARE_PRECISION)
+@_strategy_option
 @_io_option
 @click.option("--timeout", type=float, default=1800.0, show_default=True, help="seconds")
 @click.option("--workdir", type=_FOLDER, help="keep the project and the program here")
 @_output_options
 def csim(
     graph: Path,
+    strategy: str,
     io_type: str,
     timeout: float,
     workdir: Path | None,
@@ -237,7 +243,7 @@ def csim(
         from talon_lib.sweep import stages
 
         precision = options.pop("precision")
-        return stages.csim(stages.workload(graph, **options), precision, io_type, timeout, workdir)
+        return stages.csim(stages.workload(graph, **options), precision, io_type, strategy, timeout, workdir)
 
     result = _stage("csim", work, output, record_failure)
     if output is None and not result["equal"]:

@@ -278,6 +278,8 @@ def parse_type(text: str) -> FixedType | FloatType:
 
     The ``ap_`` and ``AP_`` prefixes may be left out. Raises PrecisionError.
     """
+    if not isinstance(text, str):
+        raise PrecisionError(f"{text!r} is not a number type; write e.g. 'ap_fixed<16,6>'")
     if text in ("fp32", "fp16"):
         return FloatType(32 if text == "fp32" else 16)
     match = _FIXED.fullmatch(text)

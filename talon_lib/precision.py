@@ -101,7 +101,10 @@ class Precision:
                 raise PrecisionError(f"a precision mapping needs the key '{key}'")
         weight, result = _choice("weight", value["weight"]), _choice("result", value["result"])
         nodes: dict[str, dict[str, Choice]] = {}
-        for name, choices in (value.get("nodes") or {}).items():
+        own = value.get("nodes") or {}
+        if not isinstance(own, Mapping):
+            raise PrecisionError("precision nodes: write {node: {weight: …, result: …}}")
+        for name, choices in own.items():
             if not isinstance(choices, Mapping) or not set(choices) <= {*ROLES, "bias"}:
                 raise PrecisionError(
                     f"precision of node '{name}': write {{weight: …, result: …}}, keys {', '.join(ROLES)}, bias"
@@ -117,7 +120,7 @@ class Precision:
             decay=_choice("decay", value["decay"]) if "decay" in value else None,
             nodes=nodes,
         )
-        return cls(**{**vars(made), "name": str(value.get("name") or made.describe())})
+        return cls(**{**vars(made), "name": _name(value.get("name"), made)})
 
     def describe(self) -> str:
         """All choices in one line of JSON with sorted keys: equal for equal precisions, whatever their names."""
@@ -172,6 +175,21 @@ def _check_bits(text: str, bits: int) -> int:
     if bits not in BITS:
         raise PrecisionError(f"{text!r}: integer precisions go from int{BITS.start} to int{BITS.stop - 1}")
     return bits
+
+
+def _name(given: Any, precision: Precision) -> str:
+    """The name of a mapping; one that means another precision would put a wrong label on a row."""
+    if given is None:
+        return precision.describe()
+    if not isinstance(given, str) or not given.strip() or given.lstrip().startswith("{"):
+        raise PrecisionError(f"precision name: must be text, not {given!r}")
+    try:
+        meant = Precision.parse(given)
+    except PrecisionError:
+        return given
+    if meant.describe() != precision.describe():
+        raise PrecisionError(f"precision name: {given!r} is the name of another precision; choose one of your own")
+    return given
 
 
 def _choice(key: str, value: Any) -> Choice:
@@ -345,7 +363,7 @@ def _check_accumulator(name: str, node: Primitive, bound: Bound) -> None:
     if node.accum_t is None or bound.span is None:
         return
     given, needed = parse_type(node.accum_t), bound.span
-    if isinstance(given, FixedType) and (
+    if not isinstance(given, FixedType) or (
         given.fraction < -needed.lsb or given.integer - given.signed < needed.msb or not given.signed
     ):
         raise PrecisionError(

@@ -78,6 +78,8 @@ def batched_inputs(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -
     Accepts shape ``s`` (one sample), ``(batch, *s)``, held for all steps, or ``(steps, batch, *s)``; None is zeros.
     Raises GraphError, naming the input, for anything else.
     """
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise GraphError(f"inputs must be a mapping, e.g. {{'{next(iter(graph.inputs))}': array}}, not an array")
     given = dict(inputs or {})
     unknown = sorted(set(given) - set(graph.inputs))
     if unknown:
@@ -86,14 +88,20 @@ def batched_inputs(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -
     for name, node in graph.inputs.items():
         shape = node.shape
         try:
-            x = np.asarray(given.get(name, np.zeros(shape)), np.float64)
+            x = np.asarray(given.get(name, np.zeros(shape)))
+            if np.iscomplexobj(x):
+                raise TypeError("complex numbers")
+            x = x.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise GraphError(f"input '{name}' must be an array of numbers ({error})") from None
         extra = x.ndim - len(shape)
+        listed = ", ".join(map(str, shape))
         if extra not in (0, 1, 2) or x.shape[extra:] != shape:
             raise GraphError(
-                f"input '{name}' has shape {x.shape}; expected {shape}, (batch, *{shape}) or (steps, batch, *{shape})"
+                f"input '{name}' has shape {x.shape}; expected {shape}, (batch, {listed}) or (steps, batch, {listed})"
             )
+        if x.size == 0:
+            raise GraphError(f"input '{name}' has shape {x.shape}: there are no samples in it")
         x = x.reshape((1,) * (2 - extra) + x.shape)
         if len(x) not in (1, steps):
             raise GraphError(f"input '{name}' has {len(x)} steps of data, but {steps} steps are to be run")
@@ -115,8 +123,8 @@ def run(
     observers: tuple[Observer, ...] = (),
 ) -> Simulation:
     """Run ``steps`` timesteps of ``graph`` with the types in ``bound`` (from :func:`talon_lib.precision.assign`)."""
-    if steps < 1:
-        raise ConfigError(f"the number of steps must be 1 or more, not {steps}")
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise ConfigError(f"the number of steps must be a whole number of 1 or more, not {steps!r}")
     data, batch = batched_inputs(graph, inputs, steps)
     states = {name: graph.nodes[name].initial_state(batch, graph.input_shapes[name]) for name in graph.order}
     values: dict[str, Array] = {  # what a feedback edge carries before its source has run

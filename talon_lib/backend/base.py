@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import ConfigError, FormatError, GraphError
+from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import fields_of
 from talon_lib.ir.structure import Input, Output
+from talon_lib.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,22 @@ class CompileConfig:
     def __post_init__(self) -> None:
         if self.execution_mode not in (None, "dag", "cyclic"):
             raise ConfigError(f"execution_mode must be 'dag', 'cyclic' or None, not {self.execution_mode!r}")
+        Precision.parse(self.target_precision)
 
 
 @dataclass(frozen=True)
 class BitstreamConfig:
-    """Which steps of the tool flow to run; all but csim need AMD's tools."""
+    """Which steps of the tool flow to run; all but csim need AMD's tools.
+
+    bitfile is off where the SDK has it on: hls4ml's Vitis backend makes no design around the network for a board.
+    """
 
     csim: bool = False
     synth: bool = True
     cosim: bool = False
     export: bool = True
     vsynth: bool = True
-    bitfile: bool = True
+    bitfile: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,8 @@ class HardwareDescriptor:
             "execution_schedule": self.execution_schedule,
             "metadata": self.metadata,
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole(path) as partial:
             partial.write_text(json.dumps(content, indent=1, default=_plain))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> HardwareDescriptor:
@@ -156,7 +158,9 @@ class SimulationResult:
     """What ``cpu.simulate`` gives.
 
     outputs: by Output node ``(batch, *shape)``, what arrived in the last step. output_sums: the same summed over all
-    steps (spike counts). spike_counts: by node of spiking neurons, over samples and steps. node_states: with
+    steps (spike counts). first_spikes: by Output node, the first step with a spike, n_steps where there was none.
+    membranes: by Output node that one node of neurons feeds, theirs after each step, ``(steps, batch, *shape)``.
+    spike_counts: by node of spiking neurons, over samples and steps. node_states: with
     step_by_step one mapping a step: every node's result by name, and its membrane as ``<name>.membrane``.
     """
 
@@ -167,12 +171,15 @@ class SimulationResult:
     spike_counts: dict[str, int] = field(default_factory=dict)
     output_sums: dict[str, Array] = field(default_factory=dict)
     first_spikes: dict[str, Array] = field(default_factory=dict)
+    membranes: dict[str, Array] = field(default_factory=dict)
     precision: str = "fp32"
 
 
 @dataclass(frozen=True)
 class ProfileResult:
-    """What ``cpu.profile`` gives: TALON's accounting of one inference (a batch of inputs counts as one).
+    """What ``cpu.profile`` gives: TALON's accounting of one inference; the mean where there is a batch of inputs.
+
+    spike_counts alone are over the whole batch.
 
     Energies, operations and memory are analytic. total_latency_us and per_node_latency are measured: the time this
     host took to simulate, as in the SDK, and nothing about any device.

@@ -24,6 +24,7 @@ from talon_lib.errors import ConfigError
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import list_primitives
+from talon_lib.precision import Precision
 from talon_lib.simulate import bind_graph, run
 
 MAX_GRAPH_SIZE = 1_000_000
@@ -80,12 +81,16 @@ class CPUBackend(Backend):
             n_steps: number of timesteps.
             step_by_step: keep every node's result and membrane of every step in ``node_states``.
             precision: number types of the run; see ``talon_lib.precision``.
-            calibration_data: samples (like input_data) from which an intN finds its scales; input_data where None.
+            calibration_data: samples (like input_data) from which an intN finds its scales; input_data where None, and
+                seeded noise in [-1, 1) (``talon_lib.simulate.noise``) where that is None too.
+
+        Raises GraphError for inputs that do not fit, PrecisionError where the graph does not fit the precision.
         """
         if n_steps == 1 and check_graph(graph).cyclic_config:
             n_steps = int((graph.cyclic_config or {}).get("max_iterations") or 1)
         calibration = calibration_data if calibration_data is not None else input_data
-        bound = bind_graph(check_graph(graph), precision, calibration, n_steps)
+        parsed = Precision.parse(precision)
+        bound = bind_graph(check_graph(graph), parsed, calibration, n_steps)
         states: list[dict[str, Array]] = []
 
         def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
@@ -105,7 +110,8 @@ class CPUBackend(Backend):
             },
             output_sums={name: sums[-1] for name, sums in simulation.outputs.items()},
             first_spikes=dict(simulation.first_spikes),
-            precision=str(precision) if isinstance(precision, str) else str(precision.get("name", "mixed")),
+            membranes=dict(simulation.membranes),
+            precision=parsed.name,
         )
 
     def profile(
@@ -144,7 +150,7 @@ class CPUBackend(Backend):
         elapsed = (clock() - start) * 1e6
         counts = count(graph)
         spikes = {name: own.spikes for name, own in simulation.activity.items() if graph.nodes[name].spiking}
-        energy = talon_energy(counts, n_steps, spikes, preset)
+        energy = talon_energy(counts, n_steps, {k: n / simulation.batch for k, n in spikes.items()}, preset)
         weights = sum(node.weight_bytes for node in counts.values())
         # TALON's state memory: the neurons' own parameters, in float32
         states = sum(_neuron_bytes(graph, name) for name in spikes)
@@ -163,7 +169,9 @@ class CPUBackend(Backend):
             total_sram_accesses=energy.sram_accesses,
             spike_counts=spikes,
             mac_ops=sum(node.weights for node in counts.values()) * n_steps,
-            neuron_utilization={name: spikes[name] / (counts[name].neurons * n_steps) for name in spikes},
+            neuron_utilization={
+                name: spikes[name] / (counts[name].neurons * n_steps * simulation.batch) for name in spikes
+            },
             energy_preset=energy_preset,
         )
 

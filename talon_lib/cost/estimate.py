@@ -1,8 +1,9 @@
-"""First-order estimates of the hls4ml mapping. Analytic lower bounds, not measurements.
+"""First-order estimates of the hls4ml mapping: analytic, not measurements and no bounds.
 
-A layer of ``macs`` synaptic operations with reuse factor R has ``macs / R`` multipliers and needs R cycles or more a
-step (hls4ml, "Reuse factor"). Layers are pipelined one after the other: a step takes at least the sum of their
-reuse factors along the graph, and one cycle for every layer of neurons; a new step can start after the largest.
+A layer of ``macs`` synaptic operations with reuse factor R is taken to have ``macs / R`` multipliers and to need R
+cycles a step (hls4ml, "Reuse factor"), a layer of neurons one cycle, and layers to work one after the other; a new
+step starts after the largest R. Not counted: weights that are 0 or powers of two (they need no multiplier), the decay
+of the neurons, the depth of adder trees, layers that the tool chains into one cycle, branches that work side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SOURCE = "analytic"
 
 @dataclass(frozen=True)
 class Estimate:
-    """Lower bounds for one design.
+    """First-order figures of one design.
 
     multipliers: parallel multipliers (adders with a gate where the input is a spike). cycles_per_step: from input to
     output. interval_cycles: between two steps. latency_us: one inference, steps one after the other, at the clock's

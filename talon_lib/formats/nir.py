@@ -2,8 +2,9 @@
 
 NIR's LIF is continuous: ``tau dv/dt = (v_leak - v) + r * x``. Sampled with step dt (forward Euler, as the NIR paper's
 simulators do) it is ``v = (1 - dt/tau) * (v - v_leak) + v_leak + (r * dt / tau) * x``: our LIF with a time constant of
-``tau / dt`` steps, where the input gain ``r * dt / tau`` is 1. Another gain is folded into the one Affine or
-convolution that feeds the neurons; where none does, or a gain differs within a channel, the file is refused.
+``tau / dt`` steps, where the input gain ``r * dt / tau`` is 1 (to 1e-6, what float32 leaves of it). Another gain is
+folded into the one Affine or convolution that feeds the neurons, whose weights are then rounded to float32 once; where
+none does, or a gain differs within a channel, the file is refused.
 
 Shapes are inferred from the graph's inputs. Those that NIR's convolutions carry or infer are not looked at: they are
 wrong for kernels that are not square and for groups.
@@ -14,7 +15,6 @@ dt is, in this order: the argument, the ``dt`` in the file's metadata, 1e-4 s (t
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ import nir
 import numpy as np
 
 from talon_lib.errors import FormatError, GraphError
+from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.conv import Conv1d, Conv2d
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.linear import Affine
 from talon_lib.ir.neuron import IF, LIF, per_neuron
-from talon_lib.ir.node import Primitive
+from talon_lib.ir.node import HINTS, Primitive
 from talon_lib.ir.pool import AvgPool2d
 from talon_lib.ir.structure import Flatten, Input, Output
 
@@ -76,13 +77,19 @@ def read(path: Path, dt: float | None = None) -> Graph:
 def write(path: Path, graph: Graph, dt: float = DEFAULT_DT) -> None:
     """Write a NIR file whose dt, recorded in the metadata, makes its neurons ours exactly.
 
-    Raises FormatError for nodes that NIR does not have. The file is written whole or not at all.
+    A LIF's r, which is carried and never applied, becomes tau, with which NIR's neuron is ours. Raises FormatError for
+    what NIR does not have. The file is written whole or not at all.
     """
     nodes = {}
     for name, node in graph.nodes.items():
         writer = _WRITERS.get(type(node))
         if writer is None:
             raise FormatError(f"{path}: node '{name}': NIR has no {node.kind}")
+        if "/" in name:
+            raise FormatError(f"{path}: node '{name}': HDF5 takes '/' for a group; rename the node")
+        hints = [key for key in HINTS if getattr(node, key) is not None]
+        if hints:
+            raise FormatError(f"{path}: node '{name}': NIR has no {hints[0]}; give it in the precision instead")
         if isinstance(node, (LIF, IF)) and node.reset != "leak":
             raise FormatError(f"{path}: node '{name}': NIR has no reset by subtraction")
         try:
@@ -90,12 +97,11 @@ def write(path: Path, graph: Graph, dt: float = DEFAULT_DT) -> None:
         except GraphError as error:
             raise FormatError(f"{path}: node '{name}': {error}") from None
     target = nir.NIRGraph(nodes, list(graph.edges), metadata={**graph.metadata, "dt": dt}, type_check=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        nir.write(partial, target)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        with whole(path) as partial:
+            nir.write(partial, target)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,8 @@ _PART = re.compile(r"xc[a-z0-9]+(-[a-z0-9]+)*", re.IGNORECASE)
 
 def resolve_part(part: str) -> str:
     """The part of a board, or ``part`` itself where it is one. Raises ConfigError for neither."""
+    if not isinstance(part, str):
+        raise ConfigError(f"unknown part or board {part!r}; give an AMD part, or one of {', '.join(BOARDS)}")
     board = BOARDS.get(part.lower().replace("-", "_"))
     if board is not None:
         return board

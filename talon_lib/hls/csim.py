@@ -69,18 +69,20 @@ def csim(
     inputs: Mapping[str, Any] | None,
     steps: int,
     io_type: str = "io_parallel",
+    strategy: str = "Latency",
     timeout: float = 1800.0,
     workdir: Path | None = None,
 ) -> CsimResult:
     """Build, compile and run the design and compare it with :func:`talon_lib.simulate.run` at the same types.
 
-    One library serves all reuse factors: they change no value. ``workdir`` keeps the project; otherwise it is
-    removed. Raises MissingToolError without g++ or hls4ml, ToolTimeout, ToolError with the compiler's first error.
+    The design is built at reuse factor 1 and serves all others: with exact accumulators they change no value.
+    ``workdir`` keeps the project; otherwise it is removed. Raises MissingToolError without g++ or hls4ml, ToolTimeout,
+    and ToolError with the compiler's first error.
     """
     require_compiler()  # before any work is done
     with tempfile.TemporaryDirectory(prefix="talon-csim-") as temporary:
         path = (workdir or Path(temporary)) / "project"
-        project = build_project(graph, bound, ProjectSpec(io_type=io_type), path)
+        project = build_project(graph, bound, ProjectSpec(io_type=io_type, strategy=strategy), path)
         return csim_project(project, graph, bound, inputs, steps, timeout)
 
 

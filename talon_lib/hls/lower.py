@@ -19,14 +19,13 @@ RESTART = "restart"
 
 IO_TYPES = ("io_parallel", "io_stream")
 
-# Words that cannot name a variable of the generated C++, beside those that hls4ml uses itself.
 _WORDS = """
     input output restart data config layer weights bias res main int float double char bool void auto const static
     struct class union enum switch case default break continue return goto if else for while do new delete this
     template typename namespace using public private protected virtual try catch throw true false and or not xor
     signed unsigned short long register volatile inline friend operator sizeof typedef extern export
 """
-_RESERVED = frozenset(_WORDS.split())
+RESERVED = frozenset(_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -161,13 +160,21 @@ def check_lowerable(graph: Graph, bound: Mapping[str, Bound]) -> None:
 
 
 def check_fixed(bound: Mapping[str, Bound]) -> None:
-    """Raise UnsupportedError, naming the node, for floating point."""
+    """Raise UnsupportedError, naming node and tensor, for types that hls4ml does not have."""
     for name, at in bound.items():
-        if not isinstance(at.types.result, FixedType):
-            raise UnsupportedError(
-                f"node '{name}' is {at.types.result}: hardware holds fixed point only; "
-                "use int2 to int16 or ap_fixed<W,I> for projects and C simulation"
-            )
+        for role in ("input", "result", "weight", "bias", "membrane", "decay"):
+            number = getattr(at.types, role)
+            if number is None:
+                continue
+            if not isinstance(number, FixedType):
+                raise UnsupportedError(
+                    f"node '{name}': its {role} is {number}, and hardware holds fixed point only; "
+                    "use int2 to int16 or ap_fixed<W,I> for projects and C simulation"
+                )
+            if number.overflow == "AP_WRAP_SM":
+                raise UnsupportedError(
+                    f"node '{name}': its {role} is {number}, and hls4ml has no AP_WRAP_SM; use AP_WRAP or AP_SAT"
+                )
 
 
 def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[str, str]:
@@ -214,8 +221,10 @@ def _identifiers(names: list[str]) -> dict[str, str]:
     identifiers = {}
     for name in names:
         base = re.sub(r"[^a-z0-9_]", "_", name.lower())
-        if base in _RESERVED or not base[0].isalpha() or base.startswith("layer"):
+        if base in RESERVED or not base[0].isalpha() or base.startswith("layer"):
             base = f"n_{base}"
+        if base.endswith("_t"):  # hls4ml's types are called so
+            base = f"{base}_"
         identifier, count = base, 1
         while identifier in taken:
             count += 1

@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,8 @@ from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, UnsupportedError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.hls.build_script import build_script
-from talon_lib.hls.lower import IO_TYPES, LoweredGraph, lower
+from talon_lib.hls.lower import IO_TYPES, RESERVED, LoweredGraph, lower
+from talon_lib.hls.vitis import build_options
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
 
@@ -44,16 +46,22 @@ class ProjectSpec:
     strategy: str = "Latency"
 
     def __post_init__(self) -> None:
-        if not self.project_name.isidentifier():
-            raise ConfigError(f"project_name {self.project_name!r} must be a C identifier: it names the top function")
+        name = self.project_name
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() in RESERVED:
+            raise ConfigError(
+                f"project_name {name!r} must be a C identifier, and no word of C++ or hls4ml: it names the top function"
+            )
+        if not isinstance(self.strategy, str):
+            raise ConfigError(f"strategy {self.strategy!r} must be one of {', '.join(STRATEGIES)}")
         if self.io_type not in IO_TYPES:
             raise ConfigError(f"io_type {self.io_type!r} must be one of {', '.join(IO_TYPES)}")
         if self.strategy.capitalize() not in STRATEGIES:
             raise ConfigError(f"strategy {self.strategy!r} must be one of {', '.join(STRATEGIES)}")
-        if self.reuse_factor < 1:
-            raise ConfigError(f"reuse factor {self.reuse_factor} must be 1 or more")
-        if not self.clock_period_ns > 0:
-            raise ConfigError(f"clock period {self.clock_period_ns} must be above 0 ns")
+        if not isinstance(self.reuse_factor, int) or self.reuse_factor < 1:
+            raise ConfigError(f"reuse factor {self.reuse_factor!r} must be a whole number of 1 or more")
+        clock = self.clock_period_ns
+        if not isinstance(clock, (int, float)) or not 0 < clock < float("inf"):
+            raise ConfigError(f"clock period {clock!r} must be a number of nanoseconds above 0")
         resolve_part(self.part)
 
 
@@ -93,6 +101,8 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
     """
     check_replaceable(path)
     lowered = lower(graph, bound)
+    if spec.project_name.lower() in lowered.precision:
+        raise ConfigError(f"project_name '{spec.project_name}' is the name of a node's layer too; choose another")
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +110,7 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
         model = _model(lowered, spec, partial)
         with _quietly():
             model.write()
+        (partial / "build_opt.tcl").write_text(build_options({"synth"}))  # what the tool does where nobody says more
         config = configuration(lowered, spec)
         (partial / "hls4ml_config.json").write_text(json.dumps(config, indent=2) + "\n")
         (partial / "build.py").write_text(build_script(spec.project_name))

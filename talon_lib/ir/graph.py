@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from talon_lib.errors import GraphError
-from talon_lib.ir.node import Primitive, Shape, fields_of
+from talon_lib.ir.layout import Shape
+from talon_lib.ir.node import Primitive, fields_of
 from talon_lib.ir.structure import Input, Output
 
 Edge = tuple[str, str]
@@ -38,9 +40,9 @@ class Graph:
     cyclic_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", dict(self.nodes))
-        object.__setattr__(self, "edges", [_as_edge(edge) for edge in self.edges])
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
+        object.__setattr__(self, "edges", tuple(_as_edge(edge) for edge in self.edges))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         self._check_parts()
         self._check_reachable()
         if self.feedback and not self.allow_cycles:

@@ -18,7 +18,8 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, Span
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Parameter, Primitive, Shape, primitive
+from talon_lib.ir.layout import Shape
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Parameter, Primitive, primitive
 
 RESETS = ("leak", "subtract")
 
@@ -63,6 +64,7 @@ class LIF(Neurons):
                 f"tau must be 1 or more steps, for the decay is 1 - 1/tau; its least value is {tau.min():g}"
             )
         shapes = [self.set_array(name, ndim=(0, 1, 2, 3)).shape for name in ("r", "v_leak", "v_threshold")]
+        _check_hints(self)
         _check_neurons(self.reset, dict(zip(("tau", "r", "v_leak", "v_threshold"), [tau.shape, *shapes], strict=True)))
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -108,6 +110,7 @@ class IF(Neurons):
     reset: str = "leak"
 
     def check(self) -> None:
+        _check_hints(self)
         _check_neurons(self.reset, {"v_threshold": self.set_array("v_threshold", ndim=(0, 1, 2, 3)).shape})
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -134,6 +137,12 @@ def per_neuron(values: Array, shape: Shape) -> Array:
     if values.ndim == 1 and values.shape != shape and values.size > 1:
         values = values.reshape(-1, *(1 for _ in shape[1:]))
     return np.broadcast_to(values, shape)
+
+
+def _check_hints(node: Primitive) -> None:
+    for hint in ("weight_t", "bias_t", "accum_t", "result_t"):
+        if getattr(node, hint) is not None:
+            raise GraphError(f"{hint} has no meaning for neurons; give their membrane type in the precision")
 
 
 def _check_neurons(reset: str, shapes: Mapping[str, Shape]) -> None:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
 
-from talon_lib.errors import GraphError
-from talon_lib.fixed import Array, Lift, NumberType, Span, exact_arithmetic
+from talon_lib.errors import GraphError, PrecisionError
+from talon_lib.fixed import Array, Lift, NumberType, Span, exact_arithmetic, parse_type
 from talon_lib.ir.layout import Shape
 
 
@@ -59,10 +59,19 @@ class Bound:
     roles: Mapping[str, str]
     span: Span | None
     lift: Lift
+    accum_t: str | None = None
 
     def exact(self, name: str) -> Any:
         """Parameter ``name`` in the form that sums are taken in."""
         return self.lift(self.parameters[name], self.types.of(self.roles[name]))
+
+    @property
+    def accumulator(self) -> str:
+        """The type of hardware's accumulator: the node's own, or the narrowest that is exact."""
+        if self.accum_t is not None:
+            return str(parse_type(self.accum_t))
+        assert self.span is not None, "only fixed point is lowered"
+        return self.span.ap_fixed()
 
     def exact_input(self, x: Array) -> Any:
         """The input in the form that sums are taken in."""
@@ -70,11 +79,10 @@ class Bound:
 
     def mac_precision(self) -> dict[str, str]:
         """The types of an hls4ml layer that sums products and adds a bias; its accumulator is exact."""
-        assert self.span is not None, "only fixed point is lowered"
         return {
             "weight": str(self.types.weight),
             "bias": str(self.types.bias),
-            "accum": self.span.ap_fixed(),
+            "accum": self.accumulator,
             "result": str(self.types.result),
         }
 
@@ -107,6 +115,10 @@ class Lowered:
     order: Array | None = None
 
 
+HINTS = ("weight_t", "bias_t", "accum_t", "result_t", "reuse_factor")
+"""The optional fields of every node that say how hardware is to hold it."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Primitive(ABC):
     """Base of all primitives.
@@ -130,6 +142,14 @@ class Primitive(ABC):
     """Whether the result has the input's type unchanged (shape changes, markers)."""
 
     def __post_init__(self) -> None:
+        for hint in HINTS[:-1]:
+            value = getattr(self, hint)
+            if value is None:
+                continue
+            try:
+                parse_type(value)
+            except PrecisionError as error:
+                raise GraphError(f"{self.kind}: {hint}: {error}") from None
         reuse = self.reuse_factor
         if reuse is not None and not (isinstance(reuse, (int, np.integer)) and reuse >= 1):
             raise GraphError(f"{self.kind}: reuse_factor must be a whole number of 1 or more, not {reuse!r}")
@@ -284,6 +304,7 @@ def bind(name: str, node: Primitive, types: NodeTypes, input_shape: Shape) -> Bo
         roles={key: tensor.role for key, tensor in tensors.items()},
         span=span,
         lift=exact_arithmetic(span, f"node '{name}' ({node.kind})"),
+        accum_t=node.accum_t,
     )
 
 

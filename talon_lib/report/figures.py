@@ -338,7 +338,7 @@ def hardware_figure(network: str, points: pd.DataFrame) -> Plot:
     plot = new_figure(
         network,
         "parallel multipliers",
-        "latency of one inference, lower bound (µs)",
+        "latency of one inference, first-order estimate (µs)",
         x_axis_type="log",
         y_axis_type="log",
         x_range=span_range((float(points["multipliers"].min()) / 1.6, float(points["multipliers"].max()) * 2.2)),

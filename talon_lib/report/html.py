@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from markupsafe import Markup
 
 from talon_lib.cost.energy import EnergyPreset, get_preset
 from talon_lib.errors import ConfigError
+from talon_lib.files import whole
 from talon_lib.report import controls, figures, tables
 from talon_lib.report.style import MARKERS, PARTS, Spans, colours
 from talon_lib.sweep.schema import GROUPS, describe
@@ -41,8 +41,9 @@ _MEANING = {
     ),
     "estimate": (
         "Not measured",
-        "Analytic lower bounds: at least so many cycles, at least so many multipliers. They assume that the target "
-        "clock is met. No synthesis stands behind them; LUT, FF, DSP, BRAM and Fmax are unknown here.",
+        "First-order estimates, no bounds: operations divided by the reuse factor. Zero weights, the decay of the "
+        "neurons, adder trees and chaining are not counted, and the target clock is taken to be met. No synthesis "
+        "stands behind them; LUT, FF, DSP, BRAM and Fmax are unknown here.",
     ),
     "project": ("Generated", "The hls4ml project of the design was written. Writing it is not synthesising it."),
     "csim": (
@@ -56,12 +57,8 @@ _MEANING = {
 def write_report(table: pa.Table, plan: Mapping[str, Any], path: Path) -> None:
     """Write the report of a collected table and its plan (the content of sweep.json), whole or not at all."""
     page = render(table, plan)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def render(table: pa.Table, plan: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ enters the table, so equal results give an equal file.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,7 @@ from talon_lib.cost.energy import get_preset, talon_energy
 from talon_lib.cost.estimate import SOURCE as ESTIMATE_SOURCE
 from talon_lib.cost.estimate import estimate
 from talon_lib.errors import ConfigError, FormatError
+from talon_lib.files import whole
 from talon_lib.sweep.points import result_path
 from talon_lib.sweep.schema import AXES, SCHEMA
 
@@ -51,12 +51,8 @@ def collect(plan: Mapping[str, Any], results: Path) -> pa.Table:
 
 def write(table: pa.Table, path: Path) -> None:
     """Write the table whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -115,7 +111,7 @@ def _row(point: Mapping[str, Any], jobs: Mapping[str, Envelope], stages: Mapping
         row |= _energy_columns(point, simulated, counts, nodes)
         if simulated["fixed"]:  # floating point has no hardware to estimate
             row |= _estimate_columns(point, jobs.get("project"), counts, nodes)
-    row |= _project_columns(point, jobs.get("project"), stages)
+    row |= _project_columns(jobs.get("project"))
     row |= _csim_columns(jobs.get("csim"), stages)
     row |= _status(jobs, row)
     return row | {"nodes": list(nodes.values())}
@@ -196,7 +192,7 @@ def _estimate_columns(
     }
 
 
-def _project_columns(point: Mapping[str, Any], project: Envelope | None, stages: Mapping[str, Any]) -> dict[str, Any]:
+def _project_columns(project: Envelope | None) -> dict[str, Any]:
     if project is None:
         return {"project_status": "not_run"}
     if project["result"] is None:

@@ -67,7 +67,7 @@ def _command(config: Path, cores: int | None, results: Path, dry_run: bool, opti
     if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
         command += ["--logger", "rich"]
     elif not dry_run:
-        command += ["--quiet", "rules", "host"]  # a line for each job that ended, and errors
+        command += ["--quiet", "host", "reason"]  # what starts, what ended, and errors
     if dry_run:
         command.append("--dry-run")
     return [*command, *options]
@@ -131,3 +131,5 @@ def _failures(table: pa.Table) -> Iterator[str]:
             reasons[line] = reasons.get(line, 0) + 1
     for line, count in reasons.items():
         yield f"  {line} ({count} points)"
+    if reasons:
+        yield "run it again with --retry-failed (make sweep RETRY=1) once the reasons are gone"

@@ -19,7 +19,9 @@ from typing import Any
 
 from talon_lib import data as datasets
 from talon_lib import formats
+from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
+from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision
 from talon_lib.sweep.spec import Network, SweepSpec
 
@@ -35,13 +37,12 @@ def digest(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a stage: its key, and the arguments of the ``talon-dse`` verb of the stage's name."""
+    """One run of a stage: its key, the arguments of the ``talon-dse`` verb of the stage's name, and what to call it."""
 
     stage: str
     key: str
     arguments: tuple[str, ...]
-    graph: str
-    data: str
+    label: str
 
     @property
     def command(self) -> str:
@@ -108,9 +109,7 @@ def plan(spec: SweepSpec) -> Plan:
     for network in spec.networks:
         graph = formats.read(network.graph)
         dataset = datasets.load(network.data)
-        for steps in network.timesteps:  # what does not fit is said now, not by the first job
-            for shape in (node.shape for node in graph.inputs.values()):
-                datasets.encode(dataset.x[:1], network.encoding, shape, steps)
+        _check_fit(network, graph, dataset, precisions)
         graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
         for steps, precision in itertools.product(network.timesteps, precisions):
             stem = _Stem(spec, network, graph.fingerprint, dataset.fingerprint, steps, precision)
@@ -118,13 +117,30 @@ def plan(spec: SweepSpec) -> Plan:
             jobs["simulate"][simulate.key] = simulate
             for design in _designs(spec):
                 project = stem.project(*design) if spec.stages.project and precision.is_fixed else None
-                csim = stem.csim(design[-1]) if spec.stages.csim and precision.is_fixed else None
+                csim = stem.csim(*design[-2:]) if spec.stages.csim and precision.is_fixed else None
                 for job in (project, csim):
                     if job is not None:
                         jobs[job.stage][job.key] = job
                 for preset in spec.energy_presets:
                     points.append(_point(stem, design, preset, simulate, project, csim))
     return Plan(spec, tuple(points), jobs, graphs, data)
+
+
+def _check_fit(network: Network, graph: Graph, dataset: datasets.Dataset, precisions: list[Precision]) -> None:
+    """Say now what the first job would say: data that does not fit, and precisions for nodes that are not there."""
+    for steps in network.timesteps:
+        for shape in (node.shape for node in graph.inputs.values()):
+            try:
+                datasets.encode(dataset.x[:1], network.encoding, shape, steps)
+            except ConfigError as error:
+                raise ConfigError(f"network '{network.name}': {error}") from None
+    for precision in precisions:
+        for node in precision.nodes:
+            if node not in graph.nodes:
+                raise ConfigError(
+                    f"precision '{precision.name}' names node '{node}', which network '{network.name}' does not have; "
+                    f"its nodes are: {', '.join(graph.nodes)}"
+                )
 
 
 Design = tuple[int, str, float, str, str]  # reuse factor, part, clock period, strategy, io type
@@ -173,11 +189,11 @@ class _Stem:
         arguments = [*self._data_arguments(samples.simulate), f"--readout={self.network.readout}"]
         return self._job("simulate", identity, arguments)
 
-    def csim(self, io_type: str) -> Job:
+    def csim(self, strategy: str, io_type: str) -> Job:
         samples = self.spec.samples.csim
-        identity = [self._types(), io_type, samples]
-        arguments = [*self._data_arguments(samples), f"--io-type={io_type}"]
-        arguments.append(f"--timeout={self.spec.stages.csim_timeout_s:g}")  # a limit, no part of the result's identity
+        identity = [self._types(), strategy, io_type, samples]
+        arguments = [*self._data_arguments(samples), f"--strategy={strategy}", f"--io-type={io_type}"]
+        arguments.append(f"--timeout={self.spec.stages.csim_timeout_s!r}")  # a limit, no part of the result's identity
         return self._job("csim", identity, arguments)
 
     def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str) -> Job:
@@ -186,11 +202,11 @@ class _Stem:
             *self._data_arguments(None),
             f"--reuse-factor={reuse}",
             f"--part={part}",
-            f"--clock-period={clock:g}",
+            f"--clock-period={clock!r}",
             f"--strategy={strategy}",
             f"--io-type={io_type}",
         ]
-        return self._job("project", identity, arguments)
+        return self._job("project", identity, arguments, f"R={reuse}")
 
     def _types(self) -> list[Any]:
         """What the number types of the network depend on."""
@@ -211,11 +227,12 @@ class _Stem:
         arguments += [f"--calibration-samples={spec.calibration}"] if spec.calibration is not None else []
         return arguments
 
-    def _job(self, stage: str, identity: list[Any], arguments: list[str]) -> Job:
+    def _job(self, stage: str, identity: list[Any], arguments: list[str], *detail: str) -> Job:
         run = [self.data, self.network.encoding, self.steps] if stage != "project" else []
         key = digest(stage, STAGE_VERSIONS[stage], identity, run)
         graph = str(self.network.graph)
-        return Job(stage, key, (graph, *arguments), graph, str(self.network.data))
+        label = " ".join([self.network.name, self.precision.name, *detail])
+        return Job(stage, key, (graph, *arguments), label)
 
 
 def result_path(results: Path, stage: str, key: str) -> Path:

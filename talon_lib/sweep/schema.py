@@ -66,10 +66,10 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
         _field("energy_source", pa.string(), "where this group's figures are from"),
     ),
     "estimate": (
-        _field("multipliers", pa.int64(), "parallel multipliers, gated adders where the input is a spike"),
-        _field("cycles_per_step", pa.int64(), "least cycles from input to output of one step", "cycles"),
-        _field("interval_cycles", pa.int64(), "least cycles from one step to the next", "cycles"),
-        _field("latency_us", pa.float64(), "least time of one inference at the target clock", "us"),
+        _field("multipliers", pa.int64(), "synaptic operations / reuse factor, summed over layers, first order"),
+        _field("cycles_per_step", pa.int64(), "cycles from input to output of one step, first order", "cycles"),
+        _field("interval_cycles", pa.int64(), "cycles from one step to the next, first order", "cycles"),
+        _field("latency_us", pa.float64(), "time of one inference at the target clock, first order", "us"),
         _field("estimate_source", pa.string(), "where this group's figures are from"),
     ),
     "project": (

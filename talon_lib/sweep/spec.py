@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from talon_lib.cost.energy import presets
 from talon_lib.data import Encoding
@@ -77,7 +77,7 @@ class Hardware(Strict):
     """The axes of the hls4ml project beside precision and reuse."""
 
     part: list[str] = axis(f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
-    clock_period_ns: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = axis(
+    clock_period_ns: list[Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]] = axis(
         "axis: target period of the clock", [5.0]
     )
     strategy: list[Literal["Latency", "Resource"]] = axis("axis: strategy of hls4ml", ["Latency"])
@@ -112,10 +112,14 @@ class Samples(Strict):
 class Stages(Strict):
     """Which of the costly stages to run; simulation always runs."""
 
-    project: bool = Field(default=True, description="write an hls4ml project for every design")
-    csim: bool = Field(default=True, description="confirm every precision by C simulation (g++)")
+    project: bool = Field(default=True, strict=True, description="write an hls4ml project for every design")
+    csim: bool = Field(default=True, strict=True, description="confirm every precision by C simulation (g++)")
     csim_timeout_s: float = Field(
-        default=1800.0, gt=0, allow_inf_nan=False, description="seconds after which a C simulation is given up"
+        default=1800.0,
+        strict=True,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a C simulation is given up",
     )
 
 
@@ -161,7 +165,7 @@ class SweepSpec(Strict):
         return names
 
     @model_validator(mode="after")
-    def _names_differ(self, info: ValidationInfo) -> SweepSpec:
+    def _names_differ(self) -> SweepSpec:
         _distinct([network.name for network in self.networks])
         return self
 
@@ -176,16 +180,38 @@ def parse(values: Mapping[str, Any], source: str = "configuration") -> SweepSpec
         raise ConfigError(f"{source}: {_one_line(error)}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML's own way is to drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of ``node``."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} is there twice, in line {node.start_mark.line + 1} or after")
+        return super().construct_mapping(node, deep)
+
+
 def load(path: str | Path) -> SweepSpec:
     """Read a configuration from a YAML file, or from standard input for ``-``. Raises ConfigError."""
     path = Path(path)
     try:
-        values = yaml.safe_load(sys.stdin.read() if str(path) == "-" else path.read_text())
+        values = yaml.load(sys.stdin.read() if str(path) == "-" else path.read_text(), _Loader)  # a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     return parse(values, str(path))
+
+
+_KINDS = {
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "path_type": "the path of a file",
+    "string_type": "text",
+}
 
 
 def _one_line(error: ValidationError) -> str:
@@ -201,10 +227,14 @@ def _one_line(error: ValidationError) -> str:
             message = "this key is missing"
         case "too_short":
             message = "the list is empty; give at least one value"
+        case "model_type" | "dict_type":
+            message = f"must be a mapping with the keys {', '.join(_allowed(location))}, not {first['input']!r}"
+        case kind if kind in _KINDS:
+            message = f"must be {_KINDS[kind]}, not {first['input']!r}"
+        case "value_error":
+            message = first["msg"].removeprefix("Value error, ")
         case _:
-            message = f"{first['msg'].removeprefix('Value error, ')}"
-            if first["type"] != "value_error":
-                message += f", not {first['input']!r}"
+            message = f"{first['msg']}, not {first['input']!r}"
     return f"{key}: {message}" if key else message
 
 

@@ -7,7 +7,6 @@ A result file is an envelope: ``{"stage", "version", "status", "reason", "result
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from talon_lib import data as datasets
 from talon_lib import formats
 from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
@@ -133,12 +133,14 @@ def single_output(graph: Graph) -> str:
     return next(iter(graph.outputs))
 
 
-def csim(work: Workload, precision: str, io_type: str, timeout: float, workdir: Path | None = None) -> dict[str, Any]:
+def csim(
+    work: Workload, precision: str, io_type: str, strategy: str, timeout: float, workdir: Path | None = None
+) -> dict[str, Any]:
     """Whether the C simulation of the hardware equals ours, and where not."""
     from talon_lib.hls import csim as judge  # jinja2 and g++: not needed by the other stages
 
     bound = work.bind(precision)
-    found = judge.csim(work.graph, bound, work.inputs(work.test_set.x), work.steps, io_type, timeout, workdir)
+    found = judge.csim(work.graph, bound, work.inputs(work.test_set.x), work.steps, io_type, strategy, timeout, workdir)
     return {
         "equal": found.equal,
         "difference": None if found.difference is None else str(found.difference),
@@ -194,9 +196,5 @@ def failure(stage: str, error: BaseException) -> dict[str, Any]:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as partial:
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

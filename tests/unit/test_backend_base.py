@@ -89,14 +89,14 @@ def test_compile_config():
         backend.CompileConfig(execution_mode="tree")
 
 
-def test_bitstream_config_has_the_sdks_defaults():
+def test_bitstream_config_has_the_sdks_defaults_but_for_the_bitfile():
     assert dataclasses.asdict(backend.BitstreamConfig()) == {
         "csim": False,
         "synth": True,
         "cosim": False,
         "export": True,
         "vsynth": True,
-        "bitfile": True,
+        "bitfile": False,  # no board shell is made
     }
 
 

@@ -159,21 +159,24 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("project", "net.nir", "--folder=p", "--precision=int8", "--io-type=io_x"), "io_type 'io_x' must be one of "),
     (
         ("project", "net.nir", "--folder=p", "--precision=int8", "--clock-period=0"),
-        "clock period 0.0 must be above 0 ns",
+        "clock period 0.0 must be a number of nanoseconds above 0",
     ),
     (
         ("project", "net.nir", "--folder=p", "--precision=int8", "--clock-period=nan"),
-        "clock period nan must be above 0 ns",
+        "clock period nan must be a number of nanoseconds above 0",
     ),
     (
         ("project", "net.nir", "--folder=p", "--precision=int8", "--reuse-factor=0"),
         "Invalid value for '--reuse-factor'",
     ),
-    (("project", "net.nir", "--folder=p", "--precision=fp32"), "node 'input' is fp32: hardware holds fixed point only"),
+    (
+        ("project", "net.nir", "--folder=p", "--precision=fp32"),
+        "node 'input': its input is fp32, and hardware holds fixed point only",
+    ),
     (("project", "net.nir", "--folder=.", "--precision=int8"), ". is the current folder or holds it; "),
     (("project", "net.nir", "--folder=text.txt"), "Invalid value for '--folder': Directory 'text.txt' is a file."),
     (("csim", "net.nir", "--precision=int8"), "Missing option '--data'."),
-    (("csim", *DATA, "--precision=fp32"), "node 'input' is fp32: hardware holds fixed point only"),
+    (("csim", *DATA, "--precision=fp32"), "node 'input': its input is fp32, and hardware holds fixed point only"),
     (("csim", *DATA, "--precision=int8", "--io-type=io_x"), "io_type 'io_x' must be one of "),
     (("profile", "net.nir", "--preset=zcu"), "unknown energy preset 'zcu'; there are: 45nm_cmos, "),
     (("profile", "net.nir", "--steps=0"), "Invalid value for '--steps'"),

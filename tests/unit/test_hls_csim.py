@@ -174,7 +174,7 @@ def test_floating_point_is_refused_before_anything_is_written(precision, tmp_pat
         lambda: csim(graph, bound, samples(graph), 1, workdir=tmp_path),
         lambda: build_project(graph, bound, ProjectSpec(), tmp_path / "project"),
     ):
-        with pytest.raises(UnsupportedError, match=r"node '\w+' is fp.*use int2 to int16"):
+        with pytest.raises(UnsupportedError, match=r"node '\w+': its \w+ is fp.*use int2 to int16"):
             call()
     assert not list(tmp_path.iterdir())
 
@@ -278,8 +278,8 @@ def test_a_project_reports_the_reuse_that_hls4ml_settled_on(reuse, strategy, tmp
         ({"project_name": "my-net"}, "must be a C identifier"),
         ({"io_type": "parallel"}, "io_parallel, io_stream"),
         ({"strategy": "fast"}, "Latency, Resource"),
-        ({"reuse_factor": 0}, "must be 1 or more"),
-        ({"clock_period_ns": 0}, "above 0 ns"),
+        ({"reuse_factor": 0}, "must be a whole number of 1 or more"),
+        ({"clock_period_ns": 0}, "nanoseconds above 0"),
         ({"part": "pynq_z9"}, "zcu102"),
     ],
 )

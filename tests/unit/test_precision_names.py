@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from talon_lib import ir
-from talon_lib.errors import PrecisionError
+from talon_lib.errors import GraphError, PrecisionError
 from talon_lib.fixed import FP16, FP32, SPIKE, FixedType, parse_type
 from talon_lib.precision import Precision, describe_types
 from talon_lib.simulate import bind_graph, run
@@ -253,8 +253,11 @@ def test_accum_t_must_be_wide_enough_for_the_exact_sum():
 
 @pytest.mark.parametrize("hint", ["weight_t", "bias_t", "result_t", "accum_t"])
 def test_a_type_on_a_node_that_is_none_is_refused(hint):
-    with pytest.raises(PrecisionError, match="'wide' is not a number type"):
-        bind_graph(network(**{hint: "wide"}), "ap_fixed<8,3>")
+    for wrong in ("wide", 5):
+        with pytest.raises(GraphError, match=rf"Affine: {hint}: .* is not a number type"):
+            ir.Affine([[1.0]], **{hint: wrong})
+    with pytest.raises(GraphError, match=f"{hint} has no meaning for neurons"):
+        ir.IF(np.ones(1), **{hint: "ap_fixed<8,3>"})
 
 
 def test_a_threshold_that_rounds_to_the_leak_is_refused():

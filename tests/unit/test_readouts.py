@@ -104,7 +104,7 @@ def test_an_input_that_does_not_fit_is_refused_by_name(inputs, steps, said):
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_no_steps_are_refused(steps):
-    with pytest.raises(ConfigError, match="must be 1 or more"):
+    with pytest.raises(ConfigError, match="must be a whole number of 1 or more"):
         simulate([1.0, 1.0], steps)
 
 

@@ -187,7 +187,7 @@ def test_provenance_and_sources(page):
         assert said in words
     for preset in ALL_PRESETS:
         assert presets()[preset].source.rstrip() in words
-    assert "Analytic lower bound, not measured." in words
+    assert "A first-order estimate, analytic and not measured." in words
     assert "<noscript>" in page
 
 

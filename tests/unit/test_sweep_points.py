@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from talon_lib import ir
-from talon_lib.errors import ConfigError, FormatError, PrecisionError
+from talon_lib.errors import ConfigError, FormatError
 from talon_lib.sweep import points, spec
 from talon_lib.sweep.points import STAGE_VERSIONS, Plan
 
@@ -89,7 +89,7 @@ DEPENDS: list[tuple[str, Any, str, str]] = [
     ("energy_presets", "zcu102", "", ""),
     ("hardware.part", "pynq_z2", "project", "project"),
     ("hardware.clock_period_ns", 10.0, "project", "project"),
-    ("hardware.strategy", "Resource", "project", "project"),
+    ("hardware.strategy", "Resource", "project csim", "project csim"),
     ("hardware.io_type", "io_stream", "project csim", "project csim"),
     ("samples.calibration", 3, "simulate project csim", ""),
     ("samples.simulate", 4, "simulate", "simulate"),
@@ -244,7 +244,7 @@ def test_jobs_are_those_that_points_name_and_each_is_there_once(base: dict[str, 
         assert all(job.key == key and job.stage == stage for key, job in made.jobs[stage].items())
     assert len(made.jobs["simulate"]) == 3
     assert len(made.jobs["project"]) == 2 * 3 * 2**4  # the fixed precisions
-    assert len(made.jobs["csim"]) == 2 * 2  # fixed precisions x io types: one for all reuse factors
+    assert len(made.jobs["csim"]) == 2 * 2 * 2  # fixed precisions x strategies x io types: one for all reuse factors
 
 
 def test_one_network_under_two_names_shares_jobs_but_not_points(base: dict[str, Any]) -> None:
@@ -290,9 +290,15 @@ def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -
     assert precision.startswith("--precision={") and '"name": "mixed"' in precision
     rest = (precision, "--samples=5", "--calibration-samples=4", "--readout=count")
     assert simulate.arguments == (*common, *rest)
-    assert csim.arguments[5:] == ("--samples=2", "--calibration-samples=4", "--io-type=io_parallel", "--timeout=7")
+    assert csim.arguments[5:] == (
+        "--samples=2",
+        "--calibration-samples=4",
+        "--strategy=Latency",
+        "--io-type=io_parallel",
+        "--timeout=7.0",
+    )
     assert project.arguments[5:] == (
-        *("--calibration-samples=4", "--reuse-factor=1", "--part=zcu102", "--clock-period=5"),
+        *("--calibration-samples=4", "--reuse-factor=1", "--part=zcu102", "--clock-period=5.0"),
         *("--strategy=Latency", "--io-type=io_parallel"),
     )
 
@@ -332,13 +338,7 @@ def test_the_plan_as_plain_data_has_all_points_and_commands(base: dict[str, Any]
     assert plain["fingerprints"]["graphs"] == {"net": ir.read("net.nir").fingerprint}
 
 
-def test_a_precision_that_names_a_node_that_is_not_there_is_a_row_not_an_end(base: dict[str, Any]) -> None:
-    """Planning does not bind types; the job says it, and its point is a failed row."""
-    from talon_lib.sweep import stages
-
+def test_a_precision_that_names_a_node_that_is_not_there_is_said_before_anything_runs(base: dict[str, Any]) -> None:
     mixed = {**MIXED, "nodes": {"nowhere": {"weight": "int4"}}}
-    made = plan({**base, "precisions": [mixed]})
-    (job,) = made.jobs["simulate"].values()
-    work = stages.workload(Path(job.graph), Path(job.data), "current", 2, 5, 4)
-    with pytest.raises(PrecisionError, match="names node 'nowhere', which the graph does not have"):
-        stages.simulate(work, job.arguments[4].removeprefix("--precision="), "count")
+    with pytest.raises(ConfigError, match="precision 'mixed' names node 'nowhere', which network 'net' does not have"):
+        plan({**base, "precisions": [mixed]})

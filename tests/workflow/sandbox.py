@@ -134,13 +134,12 @@ class Sandbox:
 
 
 def jobs_of(output: str) -> dict[str, list[str]]:
-    """The jobs in the output of a dry run, which lists each with its wildcards, and counts them in a table."""
+    """The jobs in the output of a dry run, which names each, and counts them in a table."""
     jobs: dict[str, list[str]] = {}
-    for block in re.split(r"^(?=(?:local)?rule )", output, flags=re.MULTILINE)[1:]:
-        rule = re.match(r"(?:local)?rule (\w+):", block)
-        key = re.search(r"^    wildcards: key=(\w+)$", block, flags=re.MULTILINE)
-        assert rule is not None
-        jobs.setdefault(rule[1], []).append(key[1] if key else "")
+    for rule in re.findall(r"^(?:local)?rule (\w+):", output, flags=re.MULTILINE):
+        jobs.setdefault(rule, []).append("")
+    for rule, key in re.findall(r"^Job \d+: (\w+) .*\((\w+)\)$", output, flags=re.MULTILINE):
+        jobs.setdefault(rule, []).append(key)
     table = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output.partition("\n\n")[0], re.M)})
     assert table == {} or table == {rule: len(keys) for rule, keys in jobs.items()}
     if not jobs:

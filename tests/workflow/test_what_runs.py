@@ -93,7 +93,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "one more reuse factor": ({"reuse_factors": [1, *BASE["reuse_factors"]]}, {"project": 4}),
     "one more part": ({"hardware": {"part": ["zcu102", "pynq_z2"]}}, {"project": 8}),
     "one more clock": ({"hardware": {"clock_period_ns": [5.0, 10.0]}}, {"project": 8}),
-    "one more strategy": ({"hardware": {"strategy": ["Latency", "Resource"]}}, {"project": 8}),
+    "one more strategy": ({"hardware": {"strategy": ["Latency", "Resource"]}}, {"project": 8, "csim": 4}),
     "one more io type": ({"hardware": {"io_type": ["io_parallel", "io_stream"]}}, {"project": 8, "csim": 4}),
     "one precision less": ({"precisions": ["fp32", "int8"]}, {}),
     "precisions in another order": ({"precisions": BASE["precisions"][::-1]}, {}),

@@ -28,6 +28,11 @@ def job(stage):
     return lambda wildcards, output: PLAN.jobs[stage][wildcards.key].command
 
 
+def label(stage):
+    """A params function: what to call the job in a log."""
+    return lambda wildcards, output: PLAN.jobs[stage][wildcards.key].label
+
+
 def results(*stages):
     """All results of the stages."""
     return [

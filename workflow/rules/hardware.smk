@@ -8,7 +8,10 @@ rule project:
         RESULTS / "benchmarks" / "project" / "{key}.tsv"
     params:
         arguments=job("project"),
+        label=label("project"),
         folder=lambda wildcards: RESULTS / "project" / wildcards.key,
+    message:
+        "project {params.label} ({wildcards.key})"
     shell:
         "talon-dse project {params.arguments} --folder {params.folder:q} --record-failure --output {output:q} > {log:q} 2>&1"
 
@@ -23,5 +26,8 @@ rule csim:
         RESULTS / "benchmarks" / "csim" / "{key}.tsv"
     params:
         arguments=job("csim"),
+        label=label("csim"),
+    message:
+        "csim {params.label} ({wildcards.key})"
     shell:
         "talon-dse csim {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

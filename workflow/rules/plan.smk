@@ -9,6 +9,7 @@ rule plan:
         RESULTS / "logs" / "plan.log",
     params:
         plan=PLAN.id,
-        configuration=json.dumps(PLAN.spec.model_dump(mode="json")),
+        # a function, or Snakemake would look for wildcards in it
+        configuration=lambda wildcards: json.dumps(PLAN.spec.model_dump(mode="json")),
     shell:
         "printf '%s' {params.configuration:q} | talon-dse plan - --key {params.plan} --output {output:q} > {log:q} 2>&1"

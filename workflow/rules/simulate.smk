@@ -8,5 +8,8 @@ rule simulate:
         RESULTS / "benchmarks" / "simulate" / "{key}.tsv"
     params:
         arguments=job("simulate"),
+        label=label("simulate"),
+    message:
+        "simulate {params.label} ({wildcards.key})"
     shell:
         "talon-dse simulate {params.arguments} --record-failure --output {output:q} > {log:q} 2>&1"

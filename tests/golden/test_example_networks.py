@@ -1,0 +1,60 @@
+"""The shipped networks and the example sweep keep what the README says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from talon_lib.sweep import points, spec, stages
+
+ROOT = Path(__file__).parents[2]
+NETWORKS = {"digits": ("current", 8), "vowels": ("frames", 29)}
+FP32 = {"digits": (441, 450), "vowels": (361, 370)}  # right, of all test samples (configs/README.md)
+
+
+def work(name: str, samples: int | None = None) -> stages.Workload:
+    encoding, steps = NETWORKS[name]
+    graph, data = ROOT / f"configs/graphs/{name}.nir", ROOT / f"configs/data/{name}.npz"
+    return stages.workload(graph, data, encoding, steps, samples, 128)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_accuracy_in_fp32_is_what_is_written(network: str) -> None:
+    right, of = FP32[network]
+    found = stages.simulate(work(network), "fp32", "count")
+    assert (found["samples"], round(found["accuracy"] * of)) == (of, right)
+    assert found["accuracy"] >= {"digits": 0.95, "vowels": 0.90}[network]
+
+
+def test_int8_loses_at_most_a_point(network: str) -> None:
+    right, of = FP32[network]
+    assert stages.simulate(work(network), "int8", "count")["accuracy"] >= right / of - 0.01
+
+
+def test_few_bits_hurt(network: str) -> None:
+    right, of = FP32[network]
+    assert stages.simulate(work(network), "int2", "count")["accuracy"] < right / of - 0.05
+
+
+@pytest.mark.parametrize("precision", ["int8", "ap_fixed<16,6>"])
+def test_hardware_is_equal(network: str, precision: str) -> None:
+    found = stages.csim(work(network, samples=20), precision, "io_parallel", "Resource", 600.0)
+    assert found["equal"], found["difference"]
+    assert found["samples"] == 20
+
+
+def test_the_example_sweep_has_the_points_that_the_issue_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    plan = points.plan(spec.load("configs/digits.yaml"))
+    assert len(plan.spec.networks) >= 2
+    assert len(plan.spec.precisions) >= 5
+    assert len(plan.spec.reuse_factors) >= 3
+    assert len(plan.spec.energy_presets) == 6
+    assert len(plan.points) >= 180
+    fixed = [p for p in plan.points if p.precision != "fp32"]
+    assert all(p.csim and p.project for p in fixed)

@@ -139,10 +139,8 @@ def run(
         before = dict(values)
         for name in graph.order:
             node = graph.nodes[name]
-            if name in data:
-                x = data[name][t if len(data[name]) > 1 else 0]
-            else:
-                x = _arriving(graph, name, values, before)
+            at = t if name in data and len(data[name]) > 1 else 0
+            x = data[name][at] if name in data else _arriving(graph, name, values, before)
             values[name], states[name] = node.step(x, states[name], bound[name])
             if node.spiking:
                 spikes[name] += int(np.count_nonzero(values[name]))

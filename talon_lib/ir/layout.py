@@ -1,9 +1,9 @@
 """How hardware orders the values of a tensor.
 
 Shapes here are channels first, ``(C, H, W)``; hls4ml's layers are channels last, ``(H, W, C)``. An *order* is an index
-array: ``order[i]`` is our flat, row-major index of the value that hardware has at flat place ``i``. A tensor of rank 2 or
-more is always channels last in hardware; one of rank 1 has the order that a Flatten has left it in, until a layer that
-mixes all values (an Affine) makes a new one.
+array: ``order[i]`` is our flat, row-major index of the value that hardware has at flat place ``i``. A tensor of rank 2
+or more is always channels last in hardware; one of rank 1 has the order that a Flatten has left it in, until a layer
+that mixes all values (an Affine) makes a new one.
 """
 
 from __future__ import annotations

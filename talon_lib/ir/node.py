@@ -207,7 +207,7 @@ class Primitive(ABC):
         """The dimension (without batch) along which edges into the node are joined; None where they are summed."""
         return None
 
-    def check_edges(self, incoming: int, outgoing: int) -> None:
+    def check_edges(self, incoming: int, outgoing: int) -> None:  # noqa: B027 (most nodes take any number)
         """Raise GraphError where the node cannot have so many edges."""
 
     def leaving_shape(self, shape: Shape, edge: int) -> Shape:

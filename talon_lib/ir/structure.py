@@ -9,7 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
-from talon_lib.ir.layout import channels_last, standard_order
+from talon_lib.ir.layout import Shape, channels_last, standard_order
 from talon_lib.ir.node import (
     Bound,
     Lowered,
@@ -17,7 +17,6 @@ from talon_lib.ir.node import (
     Memoryless,
     NodeTypes,
     Parameter,
-    Shape,
     as_shape,
     primitive,
 )
@@ -190,8 +189,8 @@ class Concat(Passing):
 class Skip(Passing):
     """Where a connection that skipped layers meets the others.
 
-    skip_type: "residual" or "add" sums its edges, "concatenate" or "concat" joins them along the channels, "passthrough"
-    or "identity" hands on its one edge.
+    skip_type: "residual" or "add" sums its edges, "concatenate" or "concat" joins them along the channels,
+    "passthrough" or "identity" hands on its one edge.
     """
 
     skip_type: str = "residual"
@@ -224,7 +223,7 @@ class HybridRegion(Passing):
 
 @primitive
 class ChannelSplit(Wiring):
-    """Cuts its input along ``dim`` (without batch) into parts of ``split_sections``: edge i out of it carries part i."""
+    """Cuts its input along ``dim`` (without batch) into parts of ``split_sections``; edge i out carries part i."""
 
     passes_type: ClassVar[bool] = True
 

@@ -85,7 +85,11 @@ def test_each_edge_out_of_a_split_carries_its_part() -> None:
 
 def test_joined_types_hold_every_value_exactly() -> None:
     graph = two_branches(ir.Concat(2), (6,))
-    mixed = {"weight": "int8", "result": "int8", "nodes": {"a": {"result": "ap_fixed<8,6>"}, "b": {"result": "ap_fixed<8,2>"}}}
+    mixed = {
+        "weight": "int8",
+        "result": "int8",
+        "nodes": {"a": {"result": "ap_fixed<8,6>"}, "b": {"result": "ap_fixed<8,2>"}},
+    }
     bound = bind_graph(graph, mixed)
     joined = bound["m"].types.input
     for source in ("a", "b"):

@@ -309,17 +309,20 @@ def _parameter_types(
     types: dict[str, NumberType] = {}
     if node.spiking:
         types["membrane"] = _membrane_type(name, node, precision, calibration)
+    tensors: dict[str, list[Array]] = {}
     for tensor in node.parameters().values():
-        role = tensor.role
-        if role in types:
+        tensors.setdefault(tensor.role, []).append(np.ravel(tensor.values))
+    for role, parts in tensors.items():
+        values = np.concatenate(parts)
+        if role == "membrane":
             continue
         if fixed_here := own.get(role):
             types[role] = parse_type(fixed_here)
         elif role == "decay":
-            types[role] = _decay_type(precision.choice(name, "decay"), types["membrane"], tensor.values)
+            types[role] = _decay_type(precision.choice(name, "decay"), types["membrane"], values)
         else:
             choice = _asked(precision, name, node, role)
-            types[role] = fit(tensor.values, choice.width) if isinstance(choice, Scaled) else choice
+            types[role] = fit(values, choice.width) if isinstance(choice, Scaled) else choice
     return types
 
 

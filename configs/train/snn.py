@@ -5,13 +5,15 @@ One timestep of a neuron, with decay = 1 - 1/tau and v starting at 0:
     v = decay * (v - V_LEAK) + V_LEAK + x;  spike = v >= V_THRESHOLD;  v = V_LEAK on a spike
 
 The answer of a network is the argmax of the spike counts of its last layer over all steps
-(the lowest index on ties).  Arrays are time-major: (steps, batch, features).
+(the lowest index on ties).  Arrays are time-major: (steps, batch, *shape).
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 V_LEAK = 0.0
@@ -29,7 +32,7 @@ DT = 1e-4  # seconds per timestep, the default of the NIR paper
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs x (n, steps, features) float32 and labels y (n,) int64."""
+    """Inputs x (n, steps, *shape) float32 and labels y (n,) int64."""
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -41,8 +44,8 @@ class Data:
 class Config:
     """What defines a training run, apart from the data."""
 
-    sizes: tuple[int, ...]  # features per layer, input first
-    taus: tuple[float, ...]  # one per LIF layer, in timesteps
+    shape: tuple[int, ...]  # of the input, (features,) or (channels, height, width)
+    layers: Callable[[], list[nn.Module]]  # makes them: Linear, Conv2d, AvgPool2d, Flatten, LIF
     epochs: int
     batch: int = 32
     rate: float = 5e-3
@@ -72,47 +75,64 @@ class Spike(torch.autograd.Function):
         return grad / (1 + Spike.slope * over.abs()) ** 2
 
 
-def lif(current: Tensor, tau: float) -> Tensor:
-    """Spikes (steps, batch, n) of a LIF layer driven by `current` of the same shape."""
-    decay = 1 - 1 / tau
-    v = torch.zeros_like(current[0])
-    spikes = []
-    for x in current:
-        v = decay * (v - V_LEAK) + V_LEAK + x
-        spike = Spike.apply(v - V_THRESHOLD)
-        # The reset is not differentiated: through it, surrogate gradients add up to noise.
-        v = torch.where(spike.detach() > 0, V_LEAK, v)
-        spikes.append(spike)
-    return torch.stack(spikes)
+class LIF(nn.Module):
+    """A layer of neurons with a fixed time constant."""
+
+    def __init__(self, tau: float) -> None:
+        """Neurons with the time constant `tau`, in timesteps."""
+        super().__init__()
+        self.tau = tau
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes (steps, batch, *shape) of neurons driven by `current` of the same shape."""
+        decay = 1 - 1 / self.tau
+        v = torch.zeros_like(current[0])
+        spikes = []
+        for x in current:
+            v = decay * (v - V_LEAK) + V_LEAK + x
+            spike = Spike.apply(v - V_THRESHOLD)
+            # The reset is not differentiated: through it, surrogate gradients add up to noise.
+            v = torch.where(spike.detach() > 0, V_LEAK, v)
+            spikes.append(spike)
+        return torch.stack(spikes)
 
 
 class Network(nn.Module):
-    """A chain of Affine and LIF layers."""
+    """A chain of layers; those that are not LIF have no memory and see each step alone."""
 
     def __init__(self, config: Config) -> None:
         """Make the layers of `config`, with the default initialisation of torch."""
         super().__init__()
-        self.taus = config.taus
-        self.affine = nn.ModuleList(nn.Linear(n, m) for n, m in zip(config.sizes, config.sizes[1:], strict=False))
+        self.shape = config.shape
+        self.layers = nn.ModuleList(config.layers())
+
+    @property
+    def weighted(self) -> list[nn.Module]:
+        """The layers that have weights."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def forward(self, x: Tensor, noise: float = 0.0) -> list[Tensor]:
-        """Spikes (steps, batch, n) of each LIF layer for x of shape (steps, batch, inputs).
+        """Spikes (steps, batch, *shape) of each LIF layer for x of shape (steps, batch, *inputs).
 
         `noise` is the half width of the uniform noise added to the weights; it stands for
         the rounding of a later quantisation and makes the network indifferent to it.
         """
         spikes = []
-        for affine, tau in zip(self.affine, self.taus, strict=True):
-            weight = affine.weight
-            if noise:
-                weight = weight + noise * (2 * torch.rand_like(weight) - 1)
-            x = lif(functional.linear(x, weight, affine.bias), tau)
-            spikes.append(x)
+        for layer in self.layers:
+            if isinstance(layer, LIF):
+                x = layer(x)
+                spikes.append(x)
+                continue
+            changed = {}
+            if noise and layer in self.weighted:
+                changed["weight"] = layer.weight + noise * (2 * torch.rand_like(layer.weight) - 1)
+            y = functional_call(layer, changed, x.flatten(0, 1))
+            x = y.unflatten(0, x.shape[:2])
         return spikes
 
 
 def train(config: Config, x: np.ndarray, y: np.ndarray) -> Network:
-    """Train on x (n, steps, features) and y (n,) for a fixed number of epochs.
+    """Train on x (n, steps, *shape) and y (n,) for a fixed number of epochs.
 
     No checkpoint is selected: the result is the network after the last epoch.
     """
@@ -136,44 +156,73 @@ def train(config: Config, x: np.ndarray, y: np.ndarray) -> Network:
             schedule.step()
             # Bounded weights: one scale per tensor then wastes no bits on outliers.
             with torch.no_grad():
-                for affine in net.affine:
-                    affine.weight.clamp_(-config.weight_limit, config.weight_limit)
+                for layer in net.weighted:
+                    layer.weight.clamp_(-config.weight_limit, config.weight_limit)
     return net
 
 
 def spikes_of(net: Network, x: np.ndarray) -> list[np.ndarray]:
-    """Spikes (steps, n, neurons) of each LIF layer for x of shape (n, steps, features)."""
+    """Spikes (steps, n, *neurons) of each LIF layer for x of shape (n, steps, *shape)."""
     with torch.no_grad():
         return [s.numpy() for s in net(torch.from_numpy(x).transpose(0, 1))]
 
 
 def accuracy(net: Network, x: np.ndarray, y: np.ndarray) -> float:
-    """Share of x (n, steps, features) whose spike counts point at y (n,)."""
+    """Share of x (n, steps, *shape) whose spike counts point at y (n,)."""
     return float((spikes_of(net, x)[-1].sum(0).argmax(1) == y).mean())
 
 
-def write_nir(net: Network, path: Path) -> None:
-    """Write the network as a NIR graph: input, fc1, lif1, fc2, lif2, ..., output.
+def nir_node(layer: nn.Module, shape: tuple[int, ...]) -> tuple[str, nir.NIRNode]:
+    """Kind and NIR node of a layer whose input has that shape (batch not counted).
 
     NIR integrates v += dt / tau * (v_leak - v + r * x).  With tau in seconds (tau * DT) and
     r = tau in steps, that is the neuron of this module exactly, the gain of x being 1.
     """
-    nodes: dict[str, nir.NIRNode] = {
-        "input": nir.Input(np.array([net.affine[0].in_features])),
-    }
-    for i, (affine, tau) in enumerate(zip(net.affine, net.taus, strict=True), start=1):
-        shape = affine.out_features
-        nodes[f"fc{i}"] = nir.Affine(weight=affine.weight.detach().numpy(), bias=affine.bias.detach().numpy())
-        nodes[f"lif{i}"] = nir.LIF(
-            tau=np.full(shape, tau * DT),  # float64: float32 would move the decay off 1 - 1/tau
-            r=np.full(shape, tau, np.float32),
-            v_leak=np.full(shape, V_LEAK, np.float32),
-            v_threshold=np.full(shape, V_THRESHOLD, np.float32),
-            v_reset=np.full(shape, V_LEAK, np.float32),
-        )
-    nodes["output"] = nir.Output(np.array([net.affine[-1].out_features]))
-    names = list(nodes)
-    edges = list(itertools.pairwise(names))
+    match layer:
+        case nn.Linear():
+            return "fc", nir.Affine(weight=layer.weight.detach().numpy(), bias=layer.bias.detach().numpy())
+        case nn.Conv2d():
+            return "conv", nir.Conv2d(
+                input_shape=shape[1:],
+                weight=layer.weight.detach().numpy(),
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
+                groups=layer.groups,
+                bias=layer.bias.detach().numpy(),
+            )
+        case nn.AvgPool2d():
+            sizes = (layer.kernel_size, layer.stride, layer.padding)
+            return "pool", nir.AvgPool2d(*(np.broadcast_to(size, 2).copy() for size in sizes))
+        case nn.Flatten():
+            return "flatten", nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
+        case LIF():
+            return "lif", nir.LIF(
+                tau=np.full(shape, layer.tau * DT),  # float64: float32 would move the decay off 1 - 1/tau
+                r=np.full(shape, layer.tau, np.float32),
+                v_leak=np.full(shape, V_LEAK, np.float32),
+                v_threshold=np.full(shape, V_THRESHOLD, np.float32),
+                v_reset=np.full(shape, V_LEAK, np.float32),
+            )
+    raise TypeError(f"no NIR node for {layer}")
+
+
+def write_nir(net: Network, path: Path) -> None:
+    """Write the network as a NIR graph: input, the layers in order, output.
+
+    The layers are numbered by kind (conv1, lif1, pool1, fc1, lif2, ...); flatten, of which there
+    is one at most, has no number.
+    """
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input(np.array(net.shape))}
+    count: Counter[str] = Counter()
+    x = torch.zeros(1, *net.shape)  # carries the shapes along
+    for layer in net.layers:
+        kind, node = nir_node(layer, tuple(x.shape[1:]))
+        count[kind] += 1
+        nodes[kind if kind == "flatten" else f"{kind}{count[kind]}"] = node
+        x = layer(x)
+    nodes["output"] = nir.Output(np.array(x.shape[1:]))
+    edges = list(itertools.pairwise(nodes))
     nir.write(path, nir.NIRGraph(nodes, edges, metadata={"dt": DT}))
 
 

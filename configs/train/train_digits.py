@@ -18,9 +18,17 @@ import numpy as np
 import snn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torch import nn
 
 STEPS = 8
-CONFIG = snn.Config(sizes=(64, 32, 10), taus=(4.0, 4.0), epochs=60, rate=1e-2)
+
+
+def layers() -> list[nn.Module]:
+    """Sizes 64-32-10."""
+    return [nn.Linear(64, 32), snn.LIF(4.0), nn.Linear(32, 10), snn.LIF(4.0)]
+
+
+CONFIG = snn.Config(shape=(64,), layers=layers, epochs=60, rate=1e-2)
 
 
 def load() -> snn.Data:

@@ -23,10 +23,18 @@ from pathlib import Path
 import numpy as np
 import snn
 from aeon.datasets import load_japanese_vowels
+from torch import nn
 
 STEPS = 29
 LIMIT = 3.5
-CONFIG = snn.Config(sizes=(12, 64, 9), taus=(4.0, 4.0), epochs=120, input_noise=0.3, weight_noise=0.06)
+
+
+def layers() -> list[nn.Module]:
+    """Sizes 12-64-9."""
+    return [nn.Linear(12, 64), snn.LIF(4.0), nn.Linear(64, 9), snn.LIF(4.0)]
+
+
+CONFIG = snn.Config(shape=(12,), layers=layers, epochs=120, input_noise=0.3, weight_noise=0.06)
 
 
 def prepare(series: list[np.ndarray], mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -205,8 +205,13 @@ def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[st
 
 
 def _origin(graph: Graph, name: str) -> str:
-    """The node that made the value which arrives at ``name``: back through what only passes one value on."""
-    while graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1:
+    """The node that made the values which arrive at ``name``: back through what hands all of them on unchanged."""
+
+    def hands_on(name: str) -> bool:
+        sizes = {int(np.prod(shapes[name])) for shapes in (graph.input_shapes, graph.output_shapes)}
+        return graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1 and len(sizes) == 1
+
+    while hands_on(name):
         (name,) = graph.predecessors(name)
     return name
 
@@ -224,6 +229,8 @@ def _identifiers(names: list[str]) -> dict[str, str]:
         if base in RESERVED or not base[0].isalpha() or base.startswith("layer"):
             base = f"n_{base}"
         if base.endswith("_t"):  # hls4ml's types are called so
+            base = f"{base}_"
+        if re.search(r"_(stage|join)\d+$|_padded$", base):  # helper layers of other nodes are called so
             base = f"{base}_"
         identifier, count = base, 1
         while identifier in taken:

@@ -196,6 +196,7 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             raise _missing() from None
         register()
         config = configuration(lowered, spec)
+        _make_pointwise_reuse_legal(lowered, spec, config)
         settings = create_config(
             output_dir=str(path),
             project_name=spec.project_name,
@@ -212,6 +213,24 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             return ModelGraph.from_layer_list(settings, layers, list(lowered.inputs), list(lowered.outputs))
         except Exception as error:  # hls4ml raises bare Exceptions for what it cannot hold
             raise UnsupportedError(f"hls4ml cannot hold this graph: {error}") from error
+
+
+def _make_pointwise_reuse_legal(lowered: LoweredGraph, spec: ProjectSpec, config: dict[str, Any]) -> None:
+    """Give 1x1 convolutions a legal reuse factor before hls4ml replaces them by layers of another class.
+
+    It corrects the factor of the layer that it is about to replace, and the new one has the illegal one again.
+    """
+    if spec.strategy.capitalize() != "Resource":
+        return
+    from hls4ml.backends import get_backend
+
+    backend = get_backend("Vitis")
+    for layer in lowered.layers:
+        if layer["class_name"] in ("Conv1D", "Conv2D") and layer.get("filt_height", 1) == layer["filt_width"] == 1:
+            own = config["HLSConfig"]["LayerName"][layer["name"]]
+            legal = backend.get_valid_reuse_factors(layer["n_chan"], layer["n_filt"])
+            if own["ReuseFactor"] not in legal:
+                own["ReuseFactor"] = int(backend.get_closest_reuse_factor(legal, own["ReuseFactor"]))
 
 
 def _repack(layers: list[dict[str, Any]]) -> None:

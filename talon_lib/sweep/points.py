@@ -22,7 +22,7 @@ from talon_lib import formats
 from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
-from talon_lib.precision import Precision
+from talon_lib.precision import Precision, needs_calibration
 from talon_lib.sweep.spec import Network, SweepSpec
 
 STAGE_VERSIONS = {"simulate": 1, "project": 1, "csim": 1, "estimate": 1, "energy": 1}
@@ -112,7 +112,15 @@ def plan(spec: SweepSpec) -> Plan:
         _check_fit(network, graph, dataset, precisions)
         graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
         for steps, precision in itertools.product(network.timesteps, precisions):
-            stem = _Stem(spec, network, graph.fingerprint, dataset.fingerprint, steps, precision)
+            stem = _Stem(
+                spec,
+                network,
+                graph.fingerprint,
+                dataset.fingerprint,
+                steps,
+                precision,
+                needs_calibration(graph, precision),
+            )
             simulate = stem.simulate()
             jobs["simulate"][simulate.key] = simulate
             for design in _designs(spec):
@@ -182,6 +190,7 @@ class _Stem:
     data: str
     steps: int
     precision: Precision
+    calibrated: bool  # whether types depend on calibration samples
 
     def simulate(self) -> Job:
         samples = self.spec.samples
@@ -211,7 +220,7 @@ class _Stem:
     def _types(self) -> list[Any]:
         """What the number types of the network depend on."""
         calibration: list[Any] = []
-        if self.precision.needs_calibration:
+        if self.calibrated:
             calibration = [self.data, self.network.encoding, self.steps, self.spec.samples.calibration]
         return [self.graph, self.precision.describe(), calibration]
 

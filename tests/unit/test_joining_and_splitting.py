@@ -8,8 +8,9 @@ import pytest
 from talon_lib import backend, ir
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import SPIKE
-from talon_lib.hls.csim import csim
+from talon_lib.hls.csim import csim, csim_project
 from talon_lib.hls.lower import lower
+from talon_lib.hls.project import ProjectSpec, build_project
 from talon_lib.simulate import bind_graph, run
 
 RNG = np.random.default_rng(3)
@@ -173,3 +174,25 @@ def test_max_iterations_of_a_cyclic_graph_are_run() -> None:
     cpu = backend.get_backend("cpu")
     assert cpu.simulate(graph, {"input": [1.0]}).timesteps_run == 7
     assert cpu.simulate(graph, {"input": [1.0]}, n_steps=3).timesteps_run == 3
+
+
+def test_nodes_called_like_helper_layers_do_not_collide_with_them() -> None:
+    graph = two_branches(ir.Skip("add"), (3,))
+    names = {"input": "x", "a": "a", "b": "m_join1", "m": "m", "output": "y"}
+    renamed = ir.Graph(
+        {names[name]: node for name, node in graph.nodes.items()} | {"l": lif(3)},
+        [("x", "a"), ("x", "m_join1"), ("m_join1", "m"), ("a", "m"), ("m", "l"), ("l", "y")],
+    )
+    layers = [layer["name"] for layer in lower(renamed, bind_graph(renamed, "ap_fixed<12,6>")).layers]
+    assert len(set(layers)) == len(layers)
+
+
+def test_one_by_one_convolutions_get_a_legal_reuse_factor(tmp_path) -> None:
+    nodes = {"input": ir.Input([3, 2, 2]), "c": ir.Conv2d(RNG.normal(0, 0.5, (4, 3, 1, 1))), "l": lif(4, 2, 2)}
+    graph = ir.Graph(nodes | {"output": ir.Output([4, 2, 2])}, [("input", "c"), ("c", "l"), ("l", "output")])
+    inputs = {"input": RNG.uniform(-1, 1, (2, 3, 2, 2))}
+    bound = bind_graph(graph, "int8", inputs, 2)
+    project = build_project(graph, bound, ProjectSpec(strategy="Resource", reuse_factor=5), tmp_path / "p")
+    assert 12 % project.effective_reuse["c"] == 0  # of 3 x 4 multiplications
+    found = csim_project(project, graph, bound, inputs, 2)
+    assert found.equal, found.difference

@@ -196,7 +196,7 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             raise _missing() from None
         register()
         config = configuration(lowered, spec)
-        _make_pointwise_reuse_legal(lowered, spec, config)
+        _limit_convolution_reuse(lowered, spec, config)
         settings = create_config(
             output_dir=str(path),
             project_name=spec.project_name,
@@ -215,10 +215,11 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             raise UnsupportedError(f"hls4ml cannot hold this graph: {error}") from error
 
 
-def _make_pointwise_reuse_legal(lowered: LoweredGraph, spec: ProjectSpec, config: dict[str, Any]) -> None:
-    """Give 1x1 convolutions a legal reuse factor before hls4ml replaces them by layers of another class.
+def _limit_convolution_reuse(lowered: LoweredGraph, spec: ProjectSpec, config: dict[str, Any]) -> None:
+    """Give convolutions a reuse factor under Resource that hls4ml computes rightly with: the closest such one.
 
-    It corrects the factor of the layer that it is about to replace, and the new one has the illegal one again.
+    Its io_parallel kernel is right only up to kernel size x channels ("correct only for RF <= ...",
+    nnet_conv2d_resource.h), and a 1x1 convolution is replaced by a layer of another class, which gets the uncorrected factor again.
     """
     if spec.strategy.capitalize() != "Resource":
         return
@@ -226,9 +227,10 @@ def _make_pointwise_reuse_legal(lowered: LoweredGraph, spec: ProjectSpec, config
 
     backend = get_backend("Vitis")
     for layer in lowered.layers:
-        if layer["class_name"] in ("Conv1D", "Conv2D") and layer.get("filt_height", 1) == layer["filt_width"] == 1:
+        if layer["class_name"] in ("Conv1D", "Conv2D"):
             own = config["HLSConfig"]["LayerName"][layer["name"]]
-            legal = backend.get_valid_reuse_factors(layer["n_chan"], layer["n_filt"])
+            inputs = layer.get("filt_height", 1) * layer["filt_width"] * layer["n_chan"]
+            legal = [factor for factor in backend.get_valid_reuse_factors(inputs, layer["n_filt"]) if factor <= inputs]
             if own["ReuseFactor"] not in legal:
                 own["ReuseFactor"] = int(backend.get_closest_reuse_factor(legal, own["ReuseFactor"]))
 

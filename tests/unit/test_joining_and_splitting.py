@@ -187,12 +187,14 @@ def test_nodes_called_like_helper_layers_do_not_collide_with_them() -> None:
     assert len(set(layers)) == len(layers)
 
 
-def test_one_by_one_convolutions_get_a_legal_reuse_factor(tmp_path) -> None:
-    nodes = {"input": ir.Input([3, 2, 2]), "c": ir.Conv2d(RNG.normal(0, 0.5, (4, 3, 1, 1))), "l": lif(4, 2, 2)}
-    graph = ir.Graph(nodes | {"output": ir.Output([4, 2, 2])}, [("input", "c"), ("c", "l"), ("l", "output")])
+@pytest.mark.parametrize(("kernel", "reuse", "limit"), [(1, 5, 3), (3, 100, 27)])
+def test_convolutions_get_a_reuse_factor_that_hls4ml_is_right_with(tmp_path, kernel, reuse, limit) -> None:
+    conv = ir.Conv2d(RNG.normal(0, 0.5, (4, 3, kernel, kernel)), padding=kernel // 2)
+    nodes = {"input": ir.Input([3, 2, 2]), "c": conv, "l": lif(4, 2, 2), "output": ir.Output([4, 2, 2])}
+    graph = ir.Graph(nodes, [("input", "c"), ("c", "l"), ("l", "output")])
     inputs = {"input": RNG.uniform(-1, 1, (2, 3, 2, 2))}
     bound = bind_graph(graph, "int8", inputs, 2)
-    project = build_project(graph, bound, ProjectSpec(strategy="Resource", reuse_factor=5), tmp_path / "p")
-    assert 12 % project.effective_reuse["c"] == 0  # of 3 x 4 multiplications
+    project = build_project(graph, bound, ProjectSpec(strategy="Resource", reuse_factor=reuse), tmp_path / "p")
+    assert project.effective_reuse["c"] == limit  # kernel size x channels
     found = csim_project(project, graph, bound, inputs, 2)
     assert found.equal, found.difference

@@ -218,8 +218,8 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
 def _limit_convolution_reuse(lowered: LoweredGraph, spec: ProjectSpec, config: dict[str, Any]) -> None:
     """Give convolutions a reuse factor under Resource that hls4ml computes rightly with: the closest such one.
 
-    Its io_parallel kernel is right only up to kernel size x channels ("correct only for RF <= ...",
-    nnet_conv2d_resource.h), and a 1x1 convolution is replaced by a layer of another class, which gets the uncorrected factor again.
+    Its io_parallel kernel is right only up to kernel size x channels (its own remark in nnet_conv2d_resource.h), and a
+    1x1 convolution is replaced by a layer of another class, which gets the uncorrected factor again.
     """
     if spec.strategy.capitalize() != "Resource":
         return

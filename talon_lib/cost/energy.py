@@ -2,7 +2,8 @@
 
     E = MACs * mac_pj + spikes * spike_pj + reads * read_pj + writes * write_pj
 
-MACs are the elements of the weight matrices times the steps; SRAM reads are the weight bytes in words of four, once,
+MACs are the elements of the weight tensors times the steps (a convolution counts once, not once for each place of its
+kernel, so that its figure is too low); SRAM reads are the weight bytes in words of four, once,
 plus one read per neuron and step; writes one per neuron and step (TALON SDK, ``cpu.profile``). The formula charges a
 MAC the same at every width: what precision changes in it are the words of weights and the spikes.
 """

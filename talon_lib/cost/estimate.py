@@ -1,9 +1,10 @@
 """First-order estimates of the hls4ml mapping: analytic, not measurements and no bounds.
 
-A layer of ``macs`` synaptic operations with reuse factor R is taken to have ``macs / R`` multipliers and to need R
-cycles a step (hls4ml, "Reuse factor"), a layer of neurons one cycle, and layers to work one after the other; a new
-step starts after the largest R. Not counted: weights that are 0 or powers of two (they need no multiplier), the decay
-of the neurons, the depth of adder trees, layers that the tool chains into one cycle, branches that work side by side.
+A layer of n weights with reuse factor R is taken to have ``n / R`` multipliers and to need R cycles a step (hls4ml,
+"Reuse factor"), a convolution R for every place of its kernel, a layer of neurons one cycle, and layers to work one
+after the other; a new step starts after the slowest layer. Not counted: weights that are 0 or powers of two (they need
+no multiplier), the decay of the neurons, the depth of adder trees, layers that the tool chains into one cycle, branches
+that work side by side.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ def estimate(
     for name, node in counts.items():
         if node.macs_per_step:
             factor = reuse if isinstance(reuse, int) else reuse.get(name, 1)
-            factor = min(factor, node.macs_per_step)  # no layer can reuse more than it has
-            multipliers += -(-node.macs_per_step // factor)
-            cycles += factor
-            interval = max(interval, factor)
+            weights = max(node.weights, 1)
+            factor = min(factor, weights)  # no layer can reuse more than it has
+            positions = -(-node.macs_per_step // weights)  # a convolution uses its multipliers for one after the other
+            multipliers += -(-weights // factor)
+            cycles += factor * positions
+            interval = max(interval, factor * positions)
         elif node.neurons:
             cycles += 1
     # steps follow each other through the pipeline: the last one ends `cycles` after it starts

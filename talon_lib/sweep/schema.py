@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
         _field("energy_source", pa.string(), "where this group's figures are from"),
     ),
     "estimate": (
-        _field("multipliers", pa.int64(), "synaptic operations / reuse factor, summed over layers, first order"),
+        _field("multipliers", pa.int64(), "weights / reuse factor, summed over layers, first order"),
         _field("cycles_per_step", pa.int64(), "cycles from input to output of one step, first order", "cycles"),
         _field("interval_cycles", pa.int64(), "cycles from one step to the next, first order", "cycles"),
         _field("latency_us", pa.float64(), "time of one inference at the target clock, first order", "us"),

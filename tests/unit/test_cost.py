@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,10 @@ def test_more_reuse_means_fewer_multipliers_and_more_cycles(
 
 
 @given(graphs, st.integers(1, 40))
-def test_without_reuse_every_operation_has_its_multiplier(counts: dict[str, NodeCounts], steps: int) -> None:
+def test_without_reuse_every_weight_of_a_dense_layer_has_its_multiplier(
+    counts: dict[str, NodeCounts], steps: int
+) -> None:
+    counts = {name: replace(node, weights=node.macs_per_step) for name, node in counts.items()}
     found = estimate(counts, 1, steps, 5.0)
     assert found.multipliers == sum(node.macs_per_step for node in counts.values())
     assert found.interval_cycles == 1
@@ -212,14 +216,20 @@ def test_without_reuse_every_operation_has_its_multiplier(counts: dict[str, Node
 @given(graphs, st.integers(1, 10**7))
 def test_multipliers_work_through_all_operations_within_the_cycles(counts: dict[str, NodeCounts], reuse: int) -> None:
     found = estimate(counts, reuse, 1, 5.0)
-    assert found.multipliers * reuse >= sum(node.macs_per_step for node in counts.values())
+    assert found.multipliers * found.interval_cycles >= max([0, *(node.macs_per_step for node in counts.values())])
     assert found.multipliers >= sum(1 for node in counts.values() if node.macs_per_step)
-    assert found.interval_cycles <= max([1, *(node.macs_per_step for node in counts.values())])
+    assert found.interval_cycles <= max([1, *(node.macs_per_step + node.weights for node in counts.values())])
 
 
 @given(graphs, st.integers(1, 1000), st.integers(1, 40))
 def test_one_factor_is_that_factor_at_every_node(counts: dict[str, NodeCounts], reuse: int, steps: int) -> None:
     assert estimate(counts, reuse, steps, 5.0) == estimate(counts, dict.fromkeys(counts, reuse), steps, 5.0)
+
+
+def test_a_convolution_uses_its_multipliers_for_every_place_of_its_kernel() -> None:
+    conv = NodeCounts(macs_per_step=72 * 64, weights=72, neurons=0, weight_bits=0, state_bits=0)
+    found = estimate({"conv": conv}, reuse=9, steps=1, clock_period_ns=5.0)
+    assert (found.multipliers, found.cycles_per_step, found.interval_cycles) == (8, 9 * 64, 9 * 64)
 
 
 def test_an_estimate_worked_out_by_hand() -> None:

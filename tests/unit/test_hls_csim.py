@@ -1,3 +1,4 @@
+import itertools
 import re
 import shutil
 
@@ -302,3 +303,25 @@ def test_what_hls4ml_cannot_hold_is_refused_by_name(tmp_path):
         with pytest.raises(UnsupportedError, match=said):
             build_project(graph, bound, ProjectSpec(), tmp_path / "project")
     assert not list(tmp_path.iterdir())
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("strategy", "reuse", "effective"), [("Latency", 8, (8, 8)), ("Resource", 4, (4, 4)), ("Resource", 48, (48, 48))]
+)
+def test_the_reuse_factor_changes_no_value(strategy, reuse, effective, tmp_path):
+    rng = np.random.default_rng(5)
+    sizes = (12, 16, 9)  # a factor of 48 is above the inputs of both layers: hls4ml's other Resource kernel
+    nodes, edges, last = {"x": ir.Input([12])}, [], "x"
+    for i, (n, m) in enumerate(itertools.pairwise(sizes)):
+        nodes[f"fc{i}"] = ir.Affine(rng.normal(0, 0.7, (m, n)), rng.normal(0, 0.1, m))
+        nodes[f"lif{i}"] = ir.LIF(tau=np.full(m, 4.0), r=np.ones(m), v_leak=np.zeros(m), v_threshold=np.ones(m))
+        edges += [(last, f"fc{i}"), (f"fc{i}", f"lif{i}")]
+        last = f"lif{i}"
+    graph = ir.Graph({**nodes, "y": ir.Output([9])}, [*edges, (last, "y")])
+    inputs = {"x": rng.uniform(-1, 1, (5, 12))}
+    bound = bind_graph(graph, "int8", inputs, 4)
+    project = build_project(graph, bound, ProjectSpec(strategy=strategy, reuse_factor=reuse), tmp_path / "project")
+    assert (project.effective_reuse["fc0"], project.effective_reuse["fc1"]) == effective
+    found = csim_project(project, graph, bound, inputs, 4)
+    assert found.equal, found.difference

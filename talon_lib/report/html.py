@@ -37,7 +37,7 @@ _MEANING = {
         "Not measured",
         "TALON's accounting: operations times the preset's price. It charges a MAC the same at every width, so in "
         "these figures fewer bits save reads of weights only; a narrower multiplier that costs less is not in them. "
-        "It counts the weights of a convolution once, not once for each place of its kernel, so that figure is too low. "
+        "It counts the weights of a convolution once, not once for each place of its kernel: that figure is too low. "
         "Clock tree, leakage and traffic to external memory are not in them either.",
     ),
     "estimate": (

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from talon_lib.errors import ConfigError, GraphError
-from talon_lib.fixed import SPIKE, Array, FloatType
+from talon_lib.fixed import Array, FloatType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import Bound
+from talon_lib.ir.node import Bound, Operations
 from talon_lib.precision import Calibration, Precision, assign, needs_calibration
 
 Readout = Literal["count", "first_spike", "membrane"]
@@ -134,7 +134,7 @@ def run(
     membranes = {name: np.zeros_like(totals[name]) for name in totals if _neuron_before(graph, name)}
     first = {name: np.full(total.shape[1:], steps) for name, total in totals.items()}
     spikes = dict.fromkeys(graph.order, 0)
-    effective = dict.fromkeys(graph.order, 0)
+    effective = dict.fromkeys(graph.order, Operations())
     for t in range(steps):
         before = dict(values)
         for name in graph.order:
@@ -144,7 +144,7 @@ def run(
             values[name], states[name] = node.step(x, states[name], bound[name])
             if node.spiking:
                 spikes[name] += int(np.count_nonzero(values[name]))
-            effective[name] += node.effective_macs(x, bound[name])
+            effective[name] += node.effective_operations(x, bound[name])
             for observe in observers:
                 observe(t, name, values[name], states[name], x)
         for name, total in totals.items():
@@ -162,8 +162,8 @@ def run(
         activity={
             name: NodeActivity(
                 spikes=spikes[name],
-                effective_macs=0 if bound[name].types.input == SPIKE else effective[name],
-                effective_acs=effective[name] if bound[name].types.input == SPIKE else 0,
+                effective_macs=effective[name].macs,
+                effective_acs=effective[name].acs,
             )
             for name in graph.order
         },
@@ -176,7 +176,7 @@ def _arriving(graph: Graph, name: str, values: Mapping[str, Array], before: Mapp
     carried = []
     for source in graph.predecessors(name):
         result = (before if (source, name) in feedback else values)[source]
-        carried.append(graph.nodes[source].leaving(result, graph.successors(source).index(name)))
+        carried.append(graph.nodes[source].leaving(result, graph.edge_number(source, name)))
     dim = graph.nodes[name].concatenates
     if dim is None:
         total: Array = sum(carried[1:], start=carried[0])

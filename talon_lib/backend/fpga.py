@@ -294,7 +294,7 @@ def _describe(
     except UnsupportedError as error:
         remarks.insert(0, f"build_bitstream will refuse this: {error}")
     else:
-        hls4ml_config = configuration(lower(graph, bound), spec)
+        hls4ml_config = configuration(lower(graph, bound, spec.io_type), spec)
     metadata = {
         "backend": "fpga",
         "execution_mode": "dag",

@@ -12,7 +12,7 @@ import numpy as np
 from talon_lib.errors import UnsupportedError
 from talon_lib.fixed import SPIKE, Array, FixedType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.layout import standard_order
+from talon_lib.ir.layout import Shape, standard_order
 from talon_lib.ir.node import Bound, Lowered, LoweringContext
 
 RESTART = "restart"
@@ -48,18 +48,19 @@ class LoweredGraph:
     output_orders: list[Array]
 
 
-def lower(graph: Graph, bound: Mapping[str, Bound]) -> LoweredGraph:
+def lower(graph: Graph, bound: Mapping[str, Bound], io_type: str = "io_parallel") -> LoweredGraph:
     """Lower ``graph`` with the types in ``bound``. Raises UnsupportedError, naming the node, where hls4ml cannot."""
-    check_lowerable(graph, bound)
-    return _Lowering(graph, bound).whole()
+    check_lowerable(graph, bound, io_type)
+    return _Lowering(graph, bound, io_type).whole()
 
 
 class _Lowering:
     """Lowers the nodes in topological order. What hls4ml cannot hold is noted in ``refused`` and passed over."""
 
-    def __init__(self, graph: Graph, bound: Mapping[str, Bound]) -> None:
+    def __init__(self, graph: Graph, bound: Mapping[str, Bound], io_type: str) -> None:
         self.graph = graph
         self.bound = bound
+        self.streams = io_type == "io_stream"
         self.names = _identifiers(list(graph.nodes))
         self.layers: list[dict[str, Any]] = []
         self.precision: dict[str, dict[str, str]] = {}
@@ -97,9 +98,7 @@ class _Lowering:
         try:
             if name not in graph.inputs:
                 inputs, order = self._edges(name)
-            made = node.lower(
-                LoweringContext(layer, tuple(inputs), graph.input_shapes[name], order, self.bound[name], RESTART)
-            )
+            made = node.lower(self._context(name, layer, tuple(inputs), graph.input_shapes[name], order))
         except UnsupportedError as error:
             self.refused[name] = f"node '{name}' ({node.kind}): {error}"
             order = standard_order(graph.output_shapes[name])
@@ -116,20 +115,39 @@ class _Lowering:
             made[-1].layer["layer"] = len(self.neurons)
             self.neurons[name] = order
 
+    def _context(
+        self, name: str, layer: str, inputs: tuple[str, ...], input_shape: Shape, order: Array
+    ) -> LoweringContext:
+        return LoweringContext(layer, inputs, input_shape, order, self.bound[name], RESTART, self.streams)
+
     def _add(self, lowered: Lowered) -> None:
         self.layers.append(lowered.layer)
         self.precision[lowered.layer["name"]] = _hls_types(lowered.precision)
+
+    def _carried(self, source: str, target: str) -> tuple[str, Array]:
+        """The layer with what an edge carries, made where that is a part of the source's result; and its order."""
+        graph, node = self.graph, self.graph.nodes[source]
+        shape, edge = graph.output_shapes[source], graph.edge_number(source, target)
+        layer, order = self.results[source], self.orders[source]
+        if node.leaving_shape(shape, edge) == shape:
+            return layer, order
+        part = node.lower_part(
+            self._context(source, f"{self.names[source]}_part{edge + 1}", (layer,), shape, order), edge
+        )
+        self._add(part)
+        own = standard_order(node.leaving_shape(shape, edge)) if part.order is None else part.order
+        return part.layer["name"], own
 
     def _edges(self, name: str) -> tuple[list[str], Array]:
         """One layer with what arrives at a node, made where several edges meet, and the order of its values."""
         graph, node = self.graph, self.graph.nodes[name]
         sources = graph.predecessors(name)
-        layers, orders = [self.results[s] for s in sources], [self.orders[s] for s in sources]
         if any(source in self.refused for source in sources):  # go on, to find what else is in the way
-            return layers[:1], standard_order(graph.input_shapes[name])
+            return [self.results[sources[0]]], standard_order(graph.input_shapes[name])
+        layers, orders = zip(*(self._carried(source, name) for source in sources), strict=True)
         if len(sources) == 1:
-            return layers, orders[0]
-        shapes = [graph.output_shapes[source] for source in sources]
+            return list(layers), orders[0]
+        shapes = [graph.carried_shape(source, name) for source in sources]
         number = {"result": str(self.bound[name].types.input)}
         if node.concatenates is None:
             if any(not np.array_equal(orders[0], order) for order in orders):
@@ -152,10 +170,10 @@ class _Lowering:
         return [total], order
 
 
-def check_lowerable(graph: Graph, bound: Mapping[str, Bound]) -> None:
+def check_lowerable(graph: Graph, bound: Mapping[str, Bound], io_type: str = "io_parallel") -> None:
     """Raise UnsupportedError for what no project can hold: floating point, and what :func:`obstacles` finds."""
     check_fixed(bound)
-    for reason in obstacles(graph, bound).values():
+    for reason in obstacles(graph, bound, io_type).values():
         raise UnsupportedError(reason)
 
 
@@ -177,47 +195,54 @@ def check_fixed(bound: Mapping[str, Bound]) -> None:
                 )
 
 
-def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[str, str]:
+def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None, io_type: str = "io_parallel") -> dict[str, str]:
     """By node, why hls4ml cannot hold the graph: cycles, outputs that are no layer's own result.
 
-    With ``bound`` also what the nodes themselves say against being lowered with these types.
+    With ``bound`` also what the nodes themselves say against being lowered with these types in this io type.
     """
     found = {
         target: f"edge '{source}' -> '{target}' closes a cycle, which hls4ml cannot hold"
         for source, target in graph.feedback
     }
     if bound is not None and not found:
-        found |= _Lowering(graph, bound).refused
-    origins: dict[str, str] = {}
+        found |= _Lowering(graph, bound, io_type).refused
+    origins: dict[tuple[str, int | None], str] = {}
     for name in graph.outputs:
-        origin = _origin(graph, name)
-        if origin in graph.inputs:
+        origin = node, _ = _origin(graph, name)
+        if node in graph.inputs:
             found[name] = f"output '{name}' is fed by an input directly; put a layer between them"
-        elif origin == name:
+        elif node == name:
             found[name] = f"output '{name}' sums several nodes; hls4ml needs a layer there"
         elif origin in origins:
             found[name] = (
-                f"outputs '{origins[origin]}' and '{name}' are both the result of node '{origin}', "
+                f"outputs '{origins[origin]}' and '{name}' are both the result of node '{node}', "
                 "which hls4ml gives one port; keep one of them"
             )
         origins[origin] = name
     return found
 
 
-def _origin(graph: Graph, name: str) -> str:
-    """The node that made the values which arrive at ``name``: back through what hands all of them on unchanged."""
+def _origin(graph: Graph, name: str) -> tuple[str, int | None]:
+    """The node that made the values which arrive at ``name``: back through what hands all of them on unchanged.
+
+    With the number of its edge, where that carries a part of the node's result.
+    """
 
     def hands_on(name: str) -> bool:
         sizes = {int(np.prod(shapes[name])) for shapes in (graph.input_shapes, graph.output_shapes)}
         return graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1 and len(sizes) == 1
 
     while hands_on(name):
-        (name,) = graph.predecessors(name)
-    return name
+        (source,) = graph.predecessors(name)
+        if graph.carried_shape(source, name) != graph.output_shapes[source]:
+            return source, graph.edge_number(source, name)
+        name = source
+    return name, None
 
 
 def _hls_types(precision: Mapping[str, str]) -> dict[str, str]:
-    return {key: "uint<1>" if number == str(SPIKE) else number for key, number in precision.items()}
+    # of values alone: hls4ml takes a uint<1> weight for one of -1 and 1
+    return {key: "uint<1>" if (key, number) == ("result", str(SPIKE)) else number for key, number in precision.items()}
 
 
 def _identifiers(names: list[str]) -> dict[str, str]:
@@ -230,7 +255,7 @@ def _identifiers(names: list[str]) -> dict[str, str]:
             base = f"n_{base}"
         if base.endswith("_t"):  # hls4ml's types are called so
             base = f"{base}_"
-        if re.search(r"_(stage|join)\d+$|_padded$", base):  # helper layers of other nodes are called so
+        if re.search(r"_(stage|join|part)\d+$|_padded$", base):  # helper layers of other nodes are called so
             base = f"{base}_"
         identifier, count = base, 1
         while identifier in taken:

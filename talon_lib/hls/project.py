@@ -100,7 +100,7 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
     the node for what hls4ml cannot hold, MissingToolError where hls4ml is not installed.
     """
     check_replaceable(path)
-    lowered = lower(graph, bound)
+    lowered = lower(graph, bound, spec.io_type)
     if spec.project_name.lower() in lowered.precision:
         raise ConfigError(f"project_name '{spec.project_name}' is the name of a node's layer too; choose another")
     partial = path.with_name(f".{path.name}.{os.getpid()}")

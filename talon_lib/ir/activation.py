@@ -17,7 +17,7 @@ import numpy as np
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 
 TABLE_BITS = 16
 """The widest input that a table is made for: 65,536 entries, beyond which no device has the memory."""
@@ -60,8 +60,8 @@ class Activation(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
 
 @primitive
@@ -209,15 +209,7 @@ class Tabulated(Activation):
                 f"its table needs an entry for every input, whose type {number} has more than {TABLE_BITS} bits; "
                 "give the node before it a narrower type (result_t)"
             )
-        layer = {
-            "class_name": "UnaryLUT",
-            "name": at.name,
-            "inputs": list(at.inputs),
-            "n_in": int(np.prod(at.input_shape)),
-            "activation": "unary_lut",
-            "table_data": table(self, number, result),
-        }
-        return [Lowered(layer, {"table": str(result), "result": str(result)}, at.order)]
+        return [table_layer(at.name, list(at.inputs), at.order, table(self, number, result), result)]
 
 
 def _has_table(number: NumberType) -> TypeGuard[FixedType]:
@@ -226,13 +218,31 @@ def _has_table(number: NumberType) -> TypeGuard[FixedType]:
 
 @lru_cache(maxsize=32)  # every step reads it, and a wide one takes longer to make than a step
 def table(node: Tabulated, number: FixedType, result: FixedType) -> Array:
-    """``(2**width,)``: the node's result for every input of type ``number``, in the order of its bits read unsigned."""
-    codes = np.arange(2**number.width)
-    if number.signed:
-        codes = np.where(codes >= 2 ** (number.width - 1), codes - 2**number.width, codes)
-    entries = result.cast(node.function(np.ldexp(codes.astype(np.float64), -number.fraction)))
+    """``(2**width,)``: the node's result for every input of type ``number``, in the order of :func:`codes`."""
+    entries = result.cast(node.function(np.ldexp(codes(number).astype(np.float64), -number.fraction)))
     entries.setflags(write=False)
     return entries
+
+
+def codes(number: FixedType) -> Array:
+    """All values of a type, as multiples of its last bit, in the order of their bits read unsigned."""
+    unsigned = np.arange(2**number.width)
+    if not number.signed:
+        return unsigned
+    return np.where(unsigned >= 2 ** (number.width - 1), unsigned - 2**number.width, unsigned)
+
+
+def table_layer(name: str, inputs: list[str], order: Array, entries: Array, result: NumberType) -> Lowered:
+    """The hls4ml layer that looks every value up in ``entries``, which stand in the order of :func:`codes`."""
+    layer = {
+        "class_name": "UnaryLUT",
+        "name": name,
+        "inputs": inputs,
+        "n_in": len(order),
+        "activation": "unary_lut",
+        "table_data": entries,
+    }
+    return Lowered(layer, {"table": str(result), "result": str(result)}, order)
 
 
 @primitive

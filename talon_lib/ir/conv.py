@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from talon_lib.errors import GraphError
-from talon_lib.fixed import Array, NumberType, Span, exact_arithmetic
+from talon_lib.fixed import Array, FixedType, NumberType, Span, exact_arithmetic
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.linear import dense_layer
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 from talon_lib.ir.window import Sliding, as_pair, as_whole
 
 
@@ -74,11 +75,11 @@ class Stage:
         inside = self._columns(np.ones((1, *input_shape)))
         return int(np.count_nonzero(inside)) * (self.shape[0] // self.groups)
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        """Products over the batch whose input and weight are both not zero."""
+    def effective_operations(self, x: Array, given: NumberType, bound: Bound) -> Operations:
+        """Products over the batch whose input, of type ``given``, and weight are both not zero."""
         weight = bound.parameters[self.weight].reshape(self.groups, self.shape[0] // self.groups, -1)
         weights_per_tap = np.count_nonzero(weight, axis=1)
-        return int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum())
+        return Operations.on(given, int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum()))
 
     def lower(self, name: str, inputs: list[str], input_shape: Shape, given: NumberType, bound: Bound) -> Lowered:
         """The Conv2D of hls4ml with the same result, channels last."""
@@ -140,6 +141,22 @@ def conv2d_layer(
     }
 
 
+def selection_layer(at: LoweringContext, chosen: Sequence[int]) -> Lowered:
+    """The layer that hands on some channels: a sum with weights of 0 and 1, for hls4ml has none that cuts."""
+    channels = at.input_shape[0]
+    weight, bias = np.eye(channels)[list(chosen)], np.zeros(len(chosen))
+    one = str(FixedType(1, 1, signed=False))
+    number = str(at.bound.types.result)
+    precision = {"weight": one, "bias": one, "accum": number, "result": number}
+    if len(at.input_shape) == 1:
+        return dense_layer(at, weight, bias, precision)
+    height, width = at.input_shape[-2:] if len(at.input_shape) == 3 else (1, at.input_shape[1])
+    kernel = weight[:, :, None, None]
+    layer = conv2d_layer(at.name, list(at.inputs), (channels, height, width), Sliding((1, 1), (1, 1)), kernel, bias)
+    lowered = Lowered(layer, precision)
+    return lowered if len(at.input_shape) == 3 else _of_one_dimension(lowered)
+
+
 class Convolution(Memoryless):
     """Family of the convolutions: one or more stages, each an exact sum that is cast once to the node's result type.
 
@@ -197,11 +214,11 @@ class Convolution(Memoryless):
             shape = stage.output_shape(shape)
         return total
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        total, values = 0, x.reshape(len(x), *self._flat(x.shape[1:]))
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        total, values = Operations(), x.reshape(len(x), *self._flat(x.shape[1:]))
         stages = list(self._each(bound.types))
         for index, (stage, given) in enumerate(stages):
-            total += stage.effective_macs(values, bound)
+            total += stage.effective_operations(values, given, bound)
             if index + 1 < len(stages):
                 values = stage.step(values, given, bound)
         return total

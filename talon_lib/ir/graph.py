@@ -82,6 +82,10 @@ class Graph:
         """The nodes with an edge from ``name``, in the order of ``edges``."""
         return self._links[1][name]
 
+    def edge_number(self, source: str, target: str) -> int:
+        """Which of the edges from ``source`` leads to ``target``, from 0 in the order of ``edges``."""
+        return self.successors(source).index(target)
+
     @cached_property
     def _sorted(self) -> tuple[list[str], list[Edge]]:
         """Reverse postorder of a depth-first search from the inputs, and the edges that point back on its path."""
@@ -134,7 +138,7 @@ class Graph:
         feedback = set(self.feedback)
 
         def carried(source: str, target: str) -> Shape:
-            return self.nodes[source].leaving_shape(results[source], self.successors(source).index(target))
+            return self.nodes[source].leaving_shape(results[source], self.edge_number(source, target))
 
         for name in self.order:
             node = self.nodes[name]
@@ -162,6 +166,10 @@ class Graph:
     def output_shapes(self) -> dict[str, Shape]:
         """The shape of every node's result, without batch."""
         return {name: self.nodes[name].output_shape(shape) for name, shape in self.input_shapes.items()}
+
+    def carried_shape(self, source: str, target: str) -> Shape:
+        """The shape, without batch, of what the edge from ``source`` to ``target`` carries."""
+        return self.nodes[source].leaving_shape(self.output_shapes[source], self.edge_number(source, target))
 
     # --- checks ----------------------------------------------------------------------------------------------------
 

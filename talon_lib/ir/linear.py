@@ -10,7 +10,7 @@ import numpy as np
 from talon_lib.errors import GraphError
 from talon_lib.fixed import MAX_WIDTH, Array, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 
 SPIKE_MODES = ("binary", "graded", "rate")
 
@@ -53,22 +53,28 @@ class Linear(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return int(self.weight.size)
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
         weights_per_input = np.count_nonzero(bound.parameters["weight"], axis=0)
-        return int(np.count_nonzero(x, axis=0) @ weights_per_input)
+        return Operations.on(bound.types.input, int(np.count_nonzero(x, axis=0) @ weights_per_input))
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        n_out, n_in = self.weight.shape
-        layer = {
-            "class_name": "Dense",
-            "name": at.name,
-            "inputs": list(at.inputs),
-            "n_in": n_in,
-            "n_out": n_out,
-            "weight_data": at.bound.parameters["weight"][:, at.order].T,
-            "bias_data": at.bound.parameters["bias"],
-        }
-        return [Lowered(layer, at.bound.mac_precision())]
+        weight, bias = at.bound.parameters["weight"], at.bound.parameters["bias"]
+        return [dense_layer(at, weight, bias, at.bound.mac_precision())]
+
+
+def dense_layer(at: LoweringContext, weight: Array, bias: Array, precision: dict[str, str]) -> Lowered:
+    """The Dense of hls4ml for a weight ``(n_out, n_in)``, whose columns follow the order of hardware's values."""
+    n_out, n_in = weight.shape
+    layer = {
+        "class_name": "Dense",
+        "name": at.name,
+        "inputs": list(at.inputs),
+        "n_in": n_in,
+        "n_out": n_out,
+        "weight_data": weight[:, at.order].T,
+        "bias_data": bias,
+    }
+    return Lowered(layer, precision)
 
 
 @primitive

@@ -19,7 +19,7 @@ import numpy as np
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Parameter, Primitive, primitive
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Operations, Parameter, Primitive, primitive
 
 RESETS = ("leak", "subtract")
 
@@ -38,8 +38,8 @@ class Neurons(Primitive):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
 
 @primitive

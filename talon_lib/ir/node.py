@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 import numpy as np
 
 from talon_lib.errors import GraphError, PrecisionError
-from talon_lib.fixed import Array, Lift, NumberType, Span, exact_arithmetic, parse_type
+from talon_lib.fixed import SPIKE, Array, Lift, NumberType, Span, exact_arithmetic, parse_type
 from talon_lib.ir.layout import Shape
 
 
@@ -48,6 +48,22 @@ class Parameter:
 
     role: str
     values: Array
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Synaptic operations: those on real values multiply and accumulate, those on spikes only accumulate."""
+
+    macs: int = 0
+    acs: int = 0
+
+    @classmethod
+    def on(cls, given: NumberType, count: int) -> Operations:
+        """``count`` operations on values of type ``given``."""
+        return cls(acs=count) if given == SPIKE else cls(macs=count)
+
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(self.macs + other.macs, self.acs + other.acs)
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class LoweringContext:
 
     name: identifier of its layer. inputs: layers it reads. input_shape: ours, channels first. order: that of the
     input's values in hardware (``ir.layout``). bound: types and rounded parameters. restart: layer of the restart bit.
+    streams: whether values come one place after the other (io_stream), not all at once (io_parallel).
     """
 
     name: str
@@ -101,6 +118,7 @@ class LoweringContext:
     order: Array
     bound: Bound
     restart: str
+    streams: bool
 
 
 @dataclass(frozen=True)
@@ -189,7 +207,7 @@ class Primitive(ABC):
         """Synaptic operations of one step and one sample, zero padding not counted (NeuroBench: Dense)."""
 
     @abstractmethod
-    def effective_macs(self, x: Array, bound: Bound) -> int:
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
         """Those of them whose input and weight are both not zero, summed over the batch (NeuroBench: Effective)."""
 
     @abstractmethod
@@ -217,6 +235,13 @@ class Primitive(ABC):
     def leaving(self, result: Array, edge: int) -> Array:
         """What that edge carries of the result ``(batch, *shape)``."""
         return result
+
+    def lower_part(self, at: LoweringContext, edge: int) -> Lowered:
+        """The hls4ml layer whose result is what that edge carries, where it is less than the node's result.
+
+        ``at`` is as for ``lower``, but that the inputs hold the node's result, and the shape is the result's.
+        """
+        raise NotImplementedError(f"{self.kind} hands on its whole result")
 
     def own_bits(self, role: str) -> int | None:
         """How many bits the node itself asks for in a fixed-point run, for its weight, bias or result.

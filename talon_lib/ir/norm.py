@@ -17,6 +17,7 @@ from talon_lib.ir.node import (
     LoweringContext,
     Memoryless,
     NodeTypes,
+    Operations,
     Parameter,
     as_shape,
     primitive,
@@ -36,8 +37,8 @@ class Normalization(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
 
 class BatchNorm(Normalization):

@@ -9,9 +9,10 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, ScaledInt, Span
+from talon_lib.ir.activation import TABLE_BITS, codes, table_layer
 from talon_lib.ir.conv import conv2d_layer
-from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.layout import Shape, standard_order
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 from talon_lib.ir.window import Sliding, as_flag, as_pair
 
 
@@ -56,8 +57,8 @@ class Pool(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
 
 @primitive
@@ -87,20 +88,21 @@ class MaxPool2d(Pool):
         bottom, right = sliding.after(size)
         edges = {"pad_top": self.padding[0], "pad_bottom": bottom, "pad_left": self.padding[1], "pad_right": right}
         channels, height, width = self.output_shape(at.input_shape)
+        assert isinstance(number, FixedType), "only fixed point is lowered"
         if self.dilation != (1, 1):
             raise UnsupportedError(f"hls4ml's pooling has no dilation, and this one's is {self.dilation}")
-        if self.stride != self.kernel_size and (height, width) != (1, 1):
+        if at.streams and self.stride != self.kernel_size and (height, width) != (1, 1):
             raise UnsupportedError(
                 f"hls4ml's streaming pool takes windows side by side, and stride {self.stride} is not the kernel_size "
-                f"{self.kernel_size}"
+                f"{self.kernel_size}; use io_parallel"
+            )
+        if at.streams and any(edges.values()) and number.signed:
+            raise UnsupportedError(
+                "hls4ml's streaming pool pads with zeros, which win over negative values; only an unsigned input can "
+                f"be padded, and this one is {number}; use io_parallel"
             )
         made, inputs = [], list(at.inputs)
-        if any(edges.values()):
-            if not isinstance(number, FixedType) or number.signed:
-                raise UnsupportedError(
-                    "hls4ml's streaming pool pads with zeros alone, which win over negative values; "
-                    f"only an unsigned input can be padded, and this one is {number}"
-                )
+        if any(edges.values()) and not number.signed:
             # hls4ml's own padding writes half of the range into unsigned types, so a 1 into spikes; here 0 is the least
             padded = {
                 "class_name": "ZeroPadding2D",
@@ -116,6 +118,7 @@ class MaxPool2d(Pool):
             }
             made.append(Lowered(padded, {"result": str(number)}))
             size, inputs = (padded["out_height"], padded["out_width"]), [padded["name"]]
+            edges = dict.fromkeys(edges, 0)
         layer = {
             "class_name": "MaxPooling2D",
             "name": at.name,
@@ -130,7 +133,7 @@ class MaxPool2d(Pool):
             "pool_width": self.kernel_size[1],
             "stride_height": self.stride[0],
             "stride_width": self.stride[1],
-            **dict.fromkeys(edges, 0),
+            **edges,
         }
         return [*made, Lowered(layer, {"accum": str(number), "result": str(number)})]
 
@@ -177,9 +180,7 @@ class AvgPool2d(Pool):
             return bound.types.result.cast(view.sum(axis=(-2, -1), dtype=np.float64) / divisor), None
         fraction = -bound.span.lsb
         total = ScaledInt.of(view, fraction).values.sum(axis=(-2, -1))
-        quotient, rest = np.divmod(total, divisor)
-        # one more bit, 1 where there is a rest: no cast can tell this from the exact quotient
-        return bound.types.result.cast(ScaledInt(2 * quotient + (rest != 0), fraction + 1)), None
+        return _quotients(total, fraction, divisor, bound.types.result), None
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         size = at.input_shape[1:]
@@ -188,12 +189,24 @@ class AvgPool2d(Pool):
             raise UnsupportedError(
                 f"its windows have the divisors {', '.join(map(str, divisors))}; hardware divides all by one constant"
             )
-        divisor = int(divisors[0])
-        if divisor & (divisor - 1):
-            raise UnsupportedError(f"it divides by {divisor}, which is exact in hardware for powers of two alone")
-        return [self._as_convolution(at, divisor.bit_length() - 1)]
+        divisor, result = int(divisors[0]), at.bound.types.result
+        if divisor & (divisor - 1) == 0:
+            return [self._as_convolution(at.name, at, divisor.bit_length() - 1, result)]
+        # the exact sum, and its quotient from a table
+        number, span = self._sum(at.bound.types.input), at.bound.span
+        if number.width > TABLE_BITS:
+            raise UnsupportedError(
+                f"it divides by {divisor}, no power of two, and so reads a table of all sums; they have {number.width} "
+                f"bits, and tables end at {TABLE_BITS}; give the node before it a narrower type (result_t)"
+            )
+        assert span is not None, "only fixed point is lowered"
+        totals = np.left_shift(codes(number), -span.lsb - number.fraction)
+        entries = _quotients(totals, -span.lsb, divisor, result)
+        first = self._as_convolution(f"{at.name}_stage1", at, 0, number)
+        order = standard_order(self.output_shape(at.input_shape))
+        return [first, table_layer(at.name, [first.layer["name"]], order, entries, result)]
 
-    def _as_convolution(self, at: LoweringContext, shift: int) -> Lowered:
+    def _as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> Lowered:
         """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.
 
         hls4ml's pooling rounds the sum before it divides; a convolution keeps both exact and casts once.
@@ -202,16 +215,24 @@ class AvgPool2d(Pool):
         weight = FixedType(1, 1 - shift, signed=False)
         own = np.eye(channels)[:, :, None, None] * 2.0**-shift
         kernel = np.broadcast_to(own, (channels, channels, *self.kernel_size))
-        layer = conv2d_layer(at.name, list(at.inputs), at.input_shape, self.sliding, kernel, np.zeros(channels))
+        layer = conv2d_layer(name, list(at.inputs), at.input_shape, self.sliding, kernel, np.zeros(channels))
         precision = {
             "weight": str(weight),
             "bias": str(FixedType(1, 1, signed=False)),
-            "accum": self._sum(at.bound.types.input, shift).ap_fixed(),
-            "result": str(at.bound.types.result),
+            "accum": str(self._sum(at.bound.types.input, shift)),
+            "result": str(result),
         }
         return Lowered(layer, precision)
 
-    def _sum(self, x: NumberType, shift: int) -> Span:
-        """Bounds of the sum that hardware takes: of inputs that are already divided."""
-        assert x.span is not None, "only fixed point is lowered"
-        return Span(x.span.lsb - shift, x.span.msb - shift).times(self.sliding.taps)
+    def _sum(self, x: NumberType, shift: int = 0) -> FixedType:
+        """The type of a window's exact sum, of inputs that are divided by ``2**shift`` already."""
+        assert isinstance(x, FixedType), "only fixed point is lowered"
+        span = x.span.times(self.sliding.taps)  # never reached upwards, for the largest value of a type is below it
+        return FixedType(span.bits + x.signed, span.msb - shift + x.signed, signed=x.signed)
+
+
+def _quotients(totals: Array, fraction: int, divisor: Any, result: NumberType) -> Array:
+    """``totals * 2**-fraction / divisor``, exact, cast once."""
+    quotient, rest = np.divmod(totals, divisor)
+    # one more bit, 1 where there is a rest: no cast can tell this from the exact quotient
+    return result.cast(ScaledInt(2 * quotient + (rest != 0), fraction + 1))

@@ -9,6 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
+from talon_lib.ir.conv import selection_layer
 from talon_lib.ir.layout import Shape, channels_last, standard_order
 from talon_lib.ir.node import (
     Bound,
@@ -16,6 +17,7 @@ from talon_lib.ir.node import (
     LoweringContext,
     Memoryless,
     NodeTypes,
+    Operations,
     Parameter,
     as_shape,
     primitive,
@@ -34,8 +36,8 @@ class Wiring(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
 
 @primitive
@@ -259,4 +261,11 @@ class ChannelSplit(Wiring):
         return x, None
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        raise UnsupportedError("hls4ml has no layer that hands on a part of its input")
+        if self.dim % len(at.input_shape) != 0:
+            raise UnsupportedError("hardware, channels last, splits the channels (dim 0) only")
+        return []
+
+    def lower_part(self, at: LoweringContext, edge: int) -> Lowered:
+        """hls4ml has no layer that hands on a part of its input; a sum with weights of 0 and 1 is one."""
+        start = sum(self.split_sections[:edge])
+        return selection_layer(at, range(start, start + self.split_sections[edge]))

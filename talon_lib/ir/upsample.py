@@ -10,7 +10,7 @@ import numpy as np
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Parameter, primitive
+from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 from talon_lib.ir.window import as_flag, as_pair
 
 MODES = ("nearest", "bilinear")
@@ -92,8 +92,8 @@ class Upsample(Memoryless):
     def macs(self, input_shape: Shape) -> int:
         return 0
 
-    def effective_macs(self, x: Array, bound: Bound) -> int:
-        return 0
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         if self.mode != "nearest":

@@ -102,6 +102,20 @@ def test_a_separable_convolution_is_two_with_a_cast_between(precision):
     assert node.macs((3, 5, 6)) == depthwise.macs((3, 5, 6)) + pointwise.macs(double.input_shapes["n1"])
 
 
+def test_on_spikes_the_depthwise_half_accumulates_and_the_pointwise_half_multiplies():
+    rng = np.random.default_rng(5)
+    node = separable(rng)
+    depthwise, pointwise = (
+        ir.Conv2d(node.depthwise_weight, node.depthwise_bias, groups=3),
+        ir.Conv2d(node.pointwise_weight, node.pointwise_bias),
+    )
+    single, double = (chain(ir.IF(0.5), *nodes, shape=(3, 5, 6)) for nodes in ([node], [depthwise, pointwise]))
+    x = {"x": values(rng, 4, 3, 5, 6)}
+    one, other = (run(g, bind_graph(g, "fp32"), x, 2).activity for g in (single, double))
+    assert one["n1"].effective_acs == other["n1"].effective_acs > 0
+    assert one["n1"].effective_macs == other["n2"].effective_macs > 0 == other["n2"].effective_acs
+
+
 def test_each_stage_of_a_separable_convolution_may_need_another_accumulator():
     node = ir.SepConv2d(np.ones((2, 1, 1, 1)), np.ones((1, 2, 1, 1)))
     graph = chain(node, shape=(2, 1, 1))

@@ -325,3 +325,21 @@ def test_the_reuse_factor_changes_no_value(strategy, reuse, effective, tmp_path)
     assert (project.effective_reuse["fc0"], project.effective_reuse["fc1"]) == effective
     found = csim_project(project, graph, bound, inputs, 4)
     assert found.equal, found.difference
+
+
+@needs_compiler
+@pytest.mark.parametrize("strategy", ["Latency", "Resource"])
+def test_weights_of_one_bit_on_spikes_are_zeros_and_ones(strategy):
+    """hls4ml takes a uint<1> weight on uint<1> data for a binary network's -1 and 1."""
+    pytest.importorskip("hls4ml")
+    rng = np.random.default_rng(1)
+    nodes = {
+        "x": ir.Input((6,)),
+        "n": ir.IF(0.5),
+        "fc": ir.Affine(rng.integers(0, 2, (4, 6)), weight_t="ap_ufixed<1,1>"),
+        "y": ir.Output((4,)),
+    }
+    graph = ir.Graph(nodes, [("x", "n"), ("n", "fc"), ("fc", "y")])
+    x = {"x": rng.uniform(0, 1, (3, 5, 6))}
+    found = csim(graph, bind_graph(graph, "ap_fixed<8,4>"), x, 3, strategy=strategy)
+    assert found.equal, str(found.difference)

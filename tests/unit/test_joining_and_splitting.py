@@ -80,8 +80,48 @@ def test_each_edge_out_of_a_split_carries_its_part() -> None:
     edges[1], edges[2] = edges[2], edges[1]
     graph = ir.Graph(nodes, edges)
     assert result(graph, [1, 2, 3, 4, 5]).tolist() == [1, 2, 30, 40, 50]
-    with pytest.raises(UnsupportedError, match="node 's' \\(ChannelSplit\\)"):
-        lower(graph, bind_graph(graph, "ap_fixed<12,8>"))
+
+
+def test_hardware_splits_channels_alone() -> None:
+    nodes = {"input": ir.Input([2, 4]), "s": ir.ChannelSplit((1, 3), 1), "r": ir.ReLU(), "q": ir.ReLU()}
+    nodes |= {"output": ir.Output([2, 1]), "output2": ir.Output([2, 3])}
+    edges = [("input", "s"), ("s", "r"), ("s", "q"), ("r", "output"), ("q", "output2")]
+    with pytest.raises(UnsupportedError, match=r"node 's' \(ChannelSplit\): .*splits the channels \(dim 0\) only"):
+        lower(ir.Graph(nodes, edges), bind_graph(ir.Graph(nodes, edges), "ap_fixed<12,8>"))
+
+
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+def test_parts_of_every_rank_are_equal_in_hardware(io_type: str) -> None:
+    """Split: real images, spikes, values that a Flatten left channels last; a part that is an output; a single part."""
+    nodes = {
+        "input": ir.Input([3, 2, 4]),
+        "s3": ir.ChannelSplit((1, 2)),
+        "c1": conv(2, 1),
+        "l": lif(2, 2, 4),
+        "s2": ir.ChannelSplit((1, 1)),
+        "flat": ir.Flatten(1, 2),
+        "c2": ir.Conv1d(RNG.normal(0, 0.5, (3, 1, 2))),
+        "c3": conv(2, 2),
+        "whole": ir.Flatten(),
+        "s1": ir.ChannelSplit((5, 11)),
+        "fc": ir.Affine(RNG.normal(0, 0.5, (4, 5))),
+        "one": ir.ChannelSplit((4,)),
+        "image": ir.Output([1, 2, 4]),
+        "row": ir.Output([3, 7]),
+        "rest": ir.Output([11]),
+        "output": ir.Output([4]),
+    }
+    edges = [
+        *[("input", "s3"), ("s3", "c1"), ("s3", "c3"), ("c1", "l"), ("l", "s2"), ("s2", "image"), ("s2", "flat")],
+        *[("flat", "c2"), ("c2", "row"), ("c3", "whole"), ("whole", "s1"), ("s1", "fc"), ("s1", "rest")],
+        *[("fc", "one"), ("one", "output")],
+    ]
+    graph = ir.Graph(nodes, edges)
+    inputs = {"input": RNG.uniform(-1, 1, (4, 3, 3, 2, 4))}
+    bound = bind_graph(graph, "int6", inputs, 4)
+    assert run(graph, bound, inputs, 4).activity["l"].spikes
+    found = csim(graph, bound, inputs, 4, io_type)
+    assert found.equal, found.difference
 
 
 def test_joined_types_hold_every_value_exactly() -> None:

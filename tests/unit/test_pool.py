@@ -182,25 +182,78 @@ def test_csim_equals_simulation(precision, io_type):
     assert found.equal, str(found.difference)
 
 
+def sums_of_three(rng):
+    """Divisors that are no powers of two: of real values, of spikes, padded, and with a remainder that rounds."""
+    return chain(
+        ir.AvgPool2d(3, stride=2, padding=1),
+        ir.Conv2d(rng.normal(0, 1, (2, 1, 2, 2)), padding=1),
+        ir.IF(0.3),
+        ir.AvgPool2d((1, 3), stride=1),
+        ir.Conv2d(rng.normal(0, 1, (2, 2, 1, 1))),
+        shape=(1, 6, 9),
+    )
+
+
+def overlapping(rng):
+    """What io_parallel alone can hold: windows that overlap or leave gaps, padding of signed values."""
+    return chain(
+        ir.MaxPool2d(3, stride=(1, 2), padding=1),
+        ir.Conv2d(rng.normal(0, 1, (2, 1, 2, 2)) - 0.7, padding=1),
+        ir.MaxPool2d((2, 4), ceil_mode=True),
+        ir.IF(0.3),
+        ir.MaxPool2d(2, stride=(1, 3), padding=1),
+        shape=(1, 6, 9),
+    )
+
+
+@needs_compiler
 @pytest.mark.parametrize(
-    ("node", "says"),
+    ("network", "precision", "io_type"),
     [
-        (ir.MaxPool2d(2, dilation=2), r"hls4ml's pooling has no dilation, and this one's is \(2, 2\)"),
-        (ir.MaxPool2d(3, stride=2), r"windows side by side, and stride \(2, 2\) is not the kernel_size \(3, 3\)"),
-        (ir.MaxPool2d(2, padding=1), r"only an unsigned input can be padded, and this one is ap_fixed<8,4>"),
-        (ir.MaxPool2d((2, 4), ceil_mode=True), "only an unsigned input can be padded"),
-        (ir.AvgPool2d(3), "it divides by 9, which is exact in hardware for powers of two alone"),
-        (
-            ir.AvgPool2d(2, padding=1, count_include_pad=False),
-            "its windows have the divisors 1, 2, 4; hardware divides",
-        ),
-        (ir.AvgPool2d((2, 4), ceil_mode=True), "its windows have the divisors 4, 8"),
+        (sums_of_three, "int5", "io_parallel"),
+        (sums_of_three, "ap_fixed<9,3,AP_RND_CONV,AP_SAT>", "io_stream"),
+        (overlapping, "ap_fixed<9,4>", "io_parallel"),
     ],
 )
-def test_what_hls4ml_cannot_hold_exactly_is_refused_with_the_reason(node, says):
+def test_csim_equals_simulation_for_divisors_and_windows_of_all_sorts(network, precision, io_type):
+    pytest.importorskip("hls4ml")
+    rng = np.random.default_rng(3)
+    graph = network(rng)
+    x = {"x": rng.normal(0, 1.5, (3, 4, *graph.inputs["x"].shape))}
+    bound = bind_graph(graph, precision, x, 3)
+    assert sum(own.spikes for own in run(graph, bound, x, 3).activity.values()), "the comparison would show nothing"
+    found = csim(graph, bound, x, 3, io_type=io_type)
+    assert found.equal, str(found.difference)
+
+
+@pytest.mark.parametrize(
+    ("node", "io_type", "says"),
+    [
+        (ir.MaxPool2d(2, dilation=2), "io_parallel", r"hls4ml's pooling has no dilation, and this one's is \(2, 2\)"),
+        (ir.MaxPool2d(3, stride=2), "io_stream", r"side by side, and stride \(2, 2\) is not the kernel_size \(3, 3\)"),
+        (ir.MaxPool2d(2, padding=1), "io_stream", r"only an unsigned input can be padded, and .* ap_fixed<8,4>"),
+        (ir.MaxPool2d((2, 4), ceil_mode=True), "io_stream", "only an unsigned input can be padded"),
+        (ir.AvgPool2d((1, 3), result_t="ap_fixed<4,2>"), "io_parallel", None),
+        (ir.AvgPool2d(2, padding=1, count_include_pad=False), "io_parallel", "the divisors 1, 2, 4; hardware divides"),
+        (ir.AvgPool2d((2, 4), ceil_mode=True), "io_parallel", "its windows have the divisors 4, 8"),
+    ],
+)
+def test_what_hls4ml_cannot_hold_exactly_is_refused_with_the_reason(node, io_type, says):
     graph = chain(ir.Conv2d([[[[1.0]]]]), node, shape=(1, 6, 6))
+    bound = bind_graph(graph, "ap_fixed<8,4>")
+    if says is None:
+        lower(graph, bound, io_type)
+        return
     with pytest.raises(UnsupportedError, match=rf"node 'n1' \({node.kind}\): .*{says}"):
-        lower(graph, bind_graph(graph, "ap_fixed<8,4>"))
+        lower(graph, bound, io_type)
+
+
+def test_a_table_of_too_many_sums_is_refused():
+    graph = chain(ir.Conv2d([[[[1.0]]]]), ir.AvgPool2d(3), shape=(1, 6, 6))
+    with pytest.raises(
+        UnsupportedError, match=r"divides by 9, no power of two, .* they have 18 bits, and tables end at 16"
+    ):
+        lower(graph, bind_graph(graph, "ap_fixed<14,4>"))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

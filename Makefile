@@ -12,7 +12,7 @@ WORKERS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast lock schema train clean clean-results
+.PHONY: sweep test lint format fast lock schema docs train peers clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
@@ -59,9 +59,14 @@ COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe -
 lock: $(VENV)/dev.done
 	$(COMPILE) --extra fpga --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements-peers.lock requirements-peers.in
+	sed -i '/^torch==/,/[^\]$$/d' requirements-peers.lock  # requirements-peers.in says why
 
 schema: $(VENV)/dev.done
 	python -c 'from talon_lib.sweep.spec import json_schema; print(json_schema(), end="")' > workflow/schemas/sweep.schema.json
+
+docs: $(VENV)/dev.done
+	python -m talon_lib.ir.support > docs/primitives.md
 
 # The example networks, made again from their data (torch, in an environment of its own; not needed for anything else).
 train:
@@ -72,9 +77,22 @@ train:
 	cd configs/train && ../../.venv-train/bin/python train_vowels.py --output ../../results/train
 	@echo "networks and data are in results/train; copy them to configs/graphs and configs/data to use them"
 
+# talon_lib compared with independent packages (torch, NeuroBench, the TALON SDK), in an environment of their own.
+PEERS := .venv-peers
+peers: $(PEERS)/done
+	$(PEERS)/bin/python -m pytest -n $(WORKERS) tests/peers
+
+# The lock is whole but for torch (requirements-peers.in says why), which comes last, with what its build needs.
+$(PEERS)/done: requirements-peers.lock requirements-peers.in pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --requirement requirements-peers.in
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # `make clean` takes the environments and Snakemake's notes, and leaves the results; they go with `make clean-results`.
 clean:
-	rm -rf .snakemake .venv .venv-train
+	rm -rf .snakemake .venv .venv-train .venv-peers
 
 clean-results:
 	find results -mindepth 1 ! -name README.md -delete

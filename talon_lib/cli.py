@@ -39,8 +39,19 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def _data_options(required: bool, precision: str = "fp32") -> Callable[[F], F]:
     return _options(
-        click.option("--data", type=_FILE, required=required, help=".npz with x_test, y_test, x_train (or x, y)"),
-        click.option("--encoding", default="current", show_default=True, help="current (held) or frames (one a step)"),
+        click.option(
+            "--data",
+            type=_FILE,
+            required=required,
+            help=".npz with x_test, y_test, x_train (or x, y; or events), or .npy",
+        ),
+        click.option("--labels", type=_FILE, help=".npy with the labels of data that holds none"),
+        click.option(
+            "--encoding",
+            default="current",
+            show_default=True,
+            help="current, frames, rate, latency, delta, events, or JSON; see docs/data.md",
+        ),
         click.option(
             "--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference"
         ),
@@ -81,14 +92,15 @@ def cli(context: click.Context) -> None:
 
 @cli.command()
 @click.argument("file", type=_FILE, required=False)
-@click.option("--primitives", is_flag=True, help="list the primitives there are")
+@click.option("--primitives", is_flag=True, help="say which primitives there are, and what runs them")
 def info(file: Path | None, primitives: bool) -> None:
     """Print what is in a network FILE."""
     from talon_lib import ir
     from talon_lib.cost.counts import count
+    from talon_lib.ir import support
 
     if primitives:
-        click.echo("\n".join(ir.list_primitives()))
+        click.echo(support.table(), nl=False)
     if file is None:
         if not primitives:
             raise ConfigError("give a file, or --primitives")

@@ -211,8 +211,6 @@ def obstacles(graph: Graph, bound: Mapping[str, Bound] | None = None, io_type: s
         origin = node, _ = _origin(graph, name)
         if node in graph.inputs:
             found[name] = f"output '{name}' is fed by an input directly; put a layer between them"
-        elif node == name:
-            found[name] = f"output '{name}' sums several nodes; hls4ml needs a layer there"
         elif origin in origins:
             found[name] = (
                 f"outputs '{origins[origin]}' and '{name}' are both the result of node '{node}', "

@@ -17,7 +17,17 @@ import numpy as np
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    Memoryless,
+    NodeTypes,
+    Operations,
+    Parameter,
+    Support,
+    primitive,
+)
 
 TABLE_BITS = 16
 """The widest input that a table is made for: 65,536 entries, beyond which no device has the memory."""
@@ -183,6 +193,11 @@ def _per_value(values: Array, shape: Shape) -> Array:
 class Tabulated(Activation):
     """Family of the activations that hardware reads from a table."""
 
+    io_parallel: ClassVar[Support] = Support(
+        remark=f"inputs of up to {TABLE_BITS} bits, for the table has 2^bits entries"
+    )
+    io_stream: ClassVar[Support] = io_parallel
+
     @abstractmethod
     def function(self, x: Array) -> Array:
         """The function's values at ``x``, in float64."""
@@ -326,6 +341,13 @@ class Softmax(Activation):
     quotient (in float64), cast once; no hardware here computes that, so it is simulated and not lowered.
     """
 
+    io_parallel: ClassVar[Support] = Support(
+        False,
+        "hls4ml's Softmax multiplies an entry of a table of exp by one of a table of 1/x, which is not the value that "
+        "is simulated; end the graph before it, for the largest input has the largest result",
+    )
+    io_stream: ClassVar[Support] = io_parallel
+
     features: Any = None
     dim: int = -1
 
@@ -352,10 +374,7 @@ class Softmax(Activation):
         return bound.types.result.cast(powers / powers.sum(axis=dim, keepdims=True)), None
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        raise UnsupportedError(
-            "hls4ml's Softmax multiplies an entry of a table of exp by one of a table of 1/x, which is not the value "
-            "that is simulated; end the graph before it, for the largest input has the largest result"
-        )
+        raise UnsupportedError(self.io_parallel.remark)
 
 
 @primitive

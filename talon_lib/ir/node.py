@@ -133,6 +133,14 @@ class Lowered:
     order: Array | None = None
 
 
+@dataclass(frozen=True)
+class Support:
+    """Whether a way to run graphs takes a primitive. remark: the reason why not, or what it does not take of it."""
+
+    runs: bool = True
+    remark: str = ""
+
+
 HINTS = ("weight_t", "bias_t", "accum_t", "result_t", "reuse_factor")
 """The optional fields of every node that say how hardware is to hold it."""
 
@@ -158,6 +166,15 @@ class Primitive(ABC):
 
     passes_type: ClassVar[bool] = False
     """Whether the result has the input's type unchanged (shape changes, markers)."""
+
+    io_parallel: ClassVar[Support] = Support()
+    """What hls4ml takes of the primitive where all values come at once."""
+
+    io_stream: ClassVar[Support] = Support()
+    """What hls4ml takes of it where values come one place after the other."""
+
+    open_rtl: ClassVar[Support] = Support(False, "the open RTL flow is not built yet")
+    """What the project's own RTL takes of it."""
 
     def __post_init__(self) -> None:
         for hint in HINTS[:-1]:

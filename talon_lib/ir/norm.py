@@ -19,6 +19,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    Support,
     as_shape,
     primitive,
 )
@@ -161,6 +162,13 @@ class LayerNorm(Normalization):
     rounded weight and bias, cast once; no hardware here computes that, so it is simulated and not lowered.
     """
 
+    io_parallel: ClassVar[Support] = Support(
+        False,
+        "hls4ml's LayerNormalization reads 1/sqrt from a table of the rounded variance, which is not the value that is "
+        "simulated; BatchNorm1d and BatchNorm2d are exact",
+    )
+    io_stream: ClassVar[Support] = io_parallel
+
     normalized_shape: Any
     weight: Any = None
     bias: Any = None
@@ -197,7 +205,4 @@ class LayerNorm(Normalization):
         return bound.types.result.cast(centred / np.sqrt(variance + self.eps) * weight + bias), None
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        raise UnsupportedError(
-            "hls4ml's LayerNormalization reads 1/sqrt from a table of the rounded variance, which is not the value "
-            "that is simulated; BatchNorm1d and BatchNorm2d are exact"
-        )
+        raise UnsupportedError(self.io_parallel.remark)

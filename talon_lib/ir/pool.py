@@ -12,7 +12,17 @@ from talon_lib.fixed import Array, FixedType, NumberType, ScaledInt, Span
 from talon_lib.ir.activation import TABLE_BITS, codes, table_layer
 from talon_lib.ir.conv import conv2d_layer
 from talon_lib.ir.layout import Shape, standard_order
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    Memoryless,
+    NodeTypes,
+    Operations,
+    Parameter,
+    Support,
+    primitive,
+)
 from talon_lib.ir.window import Sliding, as_flag, as_pair
 
 
@@ -69,6 +79,10 @@ class MaxPool2d(Pool):
     """
 
     passes_type: ClassVar[bool] = True
+    io_parallel: ClassVar[Support] = Support(remark="without dilation")
+    io_stream: ClassVar[Support] = Support(
+        remark="without dilation, with windows side by side (stride as kernel_size), padding for unsigned inputs only"
+    )
 
     kernel_size: Any = (2, 2)
     stride: Any = None
@@ -145,6 +159,12 @@ class AvgPool2d(Pool):
     The divisor is PyTorch's: the window's values inside of the image and its padding, or with count_include_pad False
     inside of the image alone; what ceil_mode reaches beyond both is never counted.
     """
+
+    io_parallel: ClassVar[Support] = Support(
+        remark="one divisor for all windows; where it is no power of two, sums of up to "
+        f"{TABLE_BITS} bits, for a table divides them"
+    )
+    io_stream: ClassVar[Support] = io_parallel
 
     kernel_size: Any = (2, 2)
     stride: Any = None

@@ -19,6 +19,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    Support,
     as_shape,
     primitive,
 )
@@ -79,6 +80,10 @@ class Output(Wiring):
     """
 
     passes_type: ClassVar[bool] = True
+    io_parallel: ClassVar[Support] = Support(
+        remark="neither an Input's values nor the values of another Output"
+    )
+    io_stream: ClassVar[Support] = io_parallel
 
     output_type: Any
 
@@ -103,6 +108,10 @@ class Flatten(Wiring):
     """Join the dimensions ``start_dim`` to ``end_dim`` (both included, batch not counted) into one, row-major."""
 
     passes_type: ClassVar[bool] = True
+    io_parallel: ClassVar[Support] = Support(
+        remark="all dimensions, or dimensions without the channels, for hardware is channels last"
+    )
+    io_stream: ClassVar[Support] = io_parallel
 
     start_dim: int = 0
     end_dim: int = -1
@@ -169,6 +178,9 @@ class Passing(Wiring):
 class Concat(Passing):
     """Joins ``num_inputs`` edges along ``dim`` (without batch), in the order of the graph's edges."""
 
+    io_parallel: ClassVar[Support] = Support(remark="along the channels (dim 0)")
+    io_stream: ClassVar[Support] = io_parallel
+
     num_inputs: int = 2
     dim: int = 0
 
@@ -194,6 +206,9 @@ class Skip(Passing):
     skip_type: "residual" or "add" sums its edges, "concatenate" or "concat" joins them along the channels,
     "passthrough" or "identity" hands on its one edge.
     """
+
+    io_parallel: ClassVar[Support] = Support(remark="sums of values that hardware has in one order")
+    io_stream: ClassVar[Support] = io_parallel
 
     skip_type: str = "residual"
 
@@ -228,6 +243,8 @@ class ChannelSplit(Wiring):
     """Cuts its input along ``dim`` (without batch) into parts of ``split_sections``; edge i out carries part i."""
 
     passes_type: ClassVar[bool] = True
+    io_parallel: ClassVar[Support] = Support(remark="of the channels (dim 0)")
+    io_stream: ClassVar[Support] = io_parallel
 
     split_sections: Any
     dim: int = 0

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    Memoryless,
+    NodeTypes,
+    Operations,
+    Parameter,
+    Support,
+    primitive,
+)
 from talon_lib.ir.window import as_flag, as_pair
 
 MODES = ("nearest", "bilinear")
@@ -25,6 +35,9 @@ class Upsample(Memoryless):
     the four around each place, whose weighted sum in float64 is cast once. align_corners: in bilinear, corner values
     stay in the corners; "nearest" has no use for it.
     """
+
+    io_parallel: ClassVar[Support] = Support(remark="mode nearest, each value repeated a whole number of times")
+    io_stream: ClassVar[Support] = io_parallel
 
     scale_factor: Any = 2
     size: Any = None

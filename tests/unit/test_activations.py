@@ -15,7 +15,7 @@ from talon_lib.fixed import FP16, FP32, FixedType, fit, parse_type
 from talon_lib.hls.csim import csim
 from talon_lib.hls.lower import lower
 from talon_lib.ir.activation import Tabulated, table
-from talon_lib.ir.node import primitives
+from talon_lib.ir.node import Operations, primitives
 from talon_lib.precision import Precision, assign
 from talon_lib.simulate import bind_graph, run
 
@@ -206,7 +206,8 @@ def test_spiking_affine_counts_as_an_affine_and_nothing_else_here_counts():
     assert [c.macs_per_step for c in counts.values()] == [15, 0, 0, 0, 0]
     assert counts["spikingaffine0"].weight_bits == 15 * 8 + 3 * 16
     x = np.array([[0, 1, 0, 1, 1.0]])
-    assert graph.nodes["spikingaffine0"].effective_macs(x, bind_graph(graph, "fp32")["spikingaffine0"]) == 9
+    bound = bind_graph(graph, "fp32")["spikingaffine0"]
+    assert graph.nodes["spikingaffine0"].effective_operations(x, bound) == Operations(macs=9)
 
 
 def test_slopes_of_several_dimensions_are_not_taken_for_synapses():

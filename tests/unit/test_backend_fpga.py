@@ -131,14 +131,6 @@ def test_a_cycle_is_refused(fpga, cyclic):
         ),
         (
             ir.Graph(
-                {"i": ir.Input([2]), "a": affine(2, 2), "b": affine(2, 2), "o": ir.Output([2])},
-                [("i", "a"), ("i", "b"), ("a", "o"), ("b", "o")],
-            ),
-            ["o"],
-            "output 'o' sums several nodes; hls4ml needs a layer there",
-        ),
-        (
-            ir.Graph(
                 {"i": ir.Input([2]), "l": lif(2), "f": ir.Flatten(), "o": ir.Output([2]), "p": ir.Output([2])},
                 [("i", "l"), ("l", "o"), ("l", "f"), ("f", "p")],
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def plan(spec: SweepSpec) -> Plan:
     precisions = [Precision.parse(value) for value in spec.precisions]
     for network in spec.networks:
         graph = formats.read(network.graph)
-        dataset = datasets.load(network.data)
+        dataset = datasets.load(network.data, network.labels)
         _check_fit(network, graph, dataset, precisions)
         graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
         for steps, precision in itertools.product(network.timesteps, precisions):
@@ -135,13 +136,19 @@ def plan(spec: SweepSpec) -> Plan:
 
 
 def _check_fit(network: Network, graph: Graph, dataset: datasets.Dataset, precisions: list[Precision]) -> None:
-    """Say now what the first job would say: data that does not fit, and precisions for nodes that are not there."""
+    """Say now what is wrong for every job: data or labels that do not fit, precisions for nodes that are not there."""
     for steps in network.timesteps:
         for shape in (node.shape for node in graph.inputs.values()):
             try:
-                datasets.encode(dataset.x[:1], network.encoding, shape, steps)
+                network.encoding.encode(dataset.x[:1], shape, steps)
             except ConfigError as error:
                 raise ConfigError(f"network '{network.name}': {error}") from None
+    classes = [math.prod(graph.output_shapes[name]) for name in graph.outputs]
+    if dataset.y is not None and len(classes) == 1 and not 0 <= dataset.y.min() <= dataset.y.max() < classes[0]:
+        raise ConfigError(
+            f"network '{network.name}': the labels go from {dataset.y.min()} to {dataset.y.max()}, but its output has "
+            f"{classes[0]} values, which are the classes 0 to {classes[0] - 1}"
+        )
     for precision in precisions:
         for node in precision.nodes:
             if node not in graph.nodes:
@@ -221,23 +228,24 @@ class _Stem:
         """What the number types of the network depend on."""
         calibration: list[Any] = []
         if self.calibrated:
-            calibration = [self.data, self.network.encoding, self.steps, self.spec.samples.calibration]
+            calibration = [self.data, self.network.encoding.describe(), self.steps, self.spec.samples.calibration]
         return [self.graph, self.precision.describe(), calibration]
 
     def _data_arguments(self, samples: int | None) -> list[str]:
         spec = self.spec.samples
         arguments = [
             f"--data={self.network.data}",
-            f"--encoding={self.network.encoding}",
+            f"--encoding={self.network.encoding.argument()}",
             f"--steps={self.steps}",
             f"--precision={self.precision.argument()}",
         ]
+        arguments += [f"--labels={self.network.labels}"] if self.network.labels is not None else []
         arguments += [f"--samples={samples}"] if samples is not None else []
         arguments += [f"--calibration-samples={spec.calibration}"] if spec.calibration is not None else []
         return arguments
 
     def _job(self, stage: str, identity: list[Any], arguments: list[str], *detail: str) -> Job:
-        run = [self.data, self.network.encoding, self.steps] if stage != "project" else []
+        run = [self.data, self.network.encoding.describe(), self.steps] if stage != "project" else []
         key = digest(stage, STAGE_VERSIONS[stage], identity, run)
         graph = str(self.network.graph)
         label = " ".join([self.network.name, self.precision.name, *detail])

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from talon_lib import data as datasets
 from talon_lib.cost.energy import presets
-from talon_lib.data import Encoding
 from talon_lib.errors import ConfigError, PrecisionError
 from talon_lib.hls.boards import BOARDS, resolve_part
 from talon_lib.precision import Precision
@@ -48,13 +59,44 @@ def _one_or_list(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [listed, listed["items"]]
 
 
+def _encoding(value: Any) -> datasets.Encoding:
+    try:
+        return datasets.parse(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _encoding_schema() -> dict[str, Any]:
+    """The JSON schema of an encoding: its name, or a mapping with its parameters, from the encodings' own fields."""
+    mappings = []
+    for kind, encoding in datasets.ENCODINGS.items():
+        own = TypeAdapter(encoding).json_schema()
+        properties = {"kind": {"const": kind}, **own.get("properties", {})}
+        mappings.append({"type": "object", "properties": properties, "required": ["kind"]})
+    closed = [{**mapping, "additionalProperties": False} for mapping in mappings]
+    return {"anyOf": [{"enum": list(datasets.ENCODINGS)}, *closed]}
+
+
+AnyEncoding = Annotated[
+    datasets.Encoding,
+    PlainValidator(_encoding),
+    PlainSerializer(datasets.Encoding.describe),
+    WithJsonSchema(_encoding_schema()),
+]
+
+
 class Network(Strict):
     """One trained network, the data it is judged on, and how the data enters."""
 
     name: str = Field(description="what tables and plots call it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     graph: Path = Field(description="file of the network (.nir), relative to the working directory")
-    data: Path = Field(description=".npz with x_test, y_test, x_train (or x, y), relative to the working directory")
-    encoding: Encoding = Field(default="current", description="how samples become the input of each step")
+    data: Path = Field(
+        description=".npz with x_test, y_test, x_train (or x, y; or events) or .npy, relative to the working directory"
+    )
+    labels: Path | None = Field(default=None, description=".npy with the labels of data that holds none")
+    encoding: AnyEncoding = Field(
+        default="current", validate_default=True, description="how samples become the input of each step; docs/data.md"
+    )
     timesteps: list[Positive] = axis("axis: steps of one inference")
     readout: Readout = Field(default="count", description="what of the output decides the class")
 
@@ -65,10 +107,10 @@ class Network(Strict):
 
     _check_distinct = field_validator("timesteps")(_distinct)
 
-    @field_validator("graph", "data")
+    @field_validator("graph", "data", "labels")
     @classmethod
-    def _exists(cls, path: Path) -> Path:
-        if not path.is_file():
+    def _exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
             raise ValueError(f"there is no file '{path}' (paths are relative to the working directory)")
         return path
 

@@ -7,6 +7,7 @@ A result file is an envelope: ``{"stage", "version", "status", "reason", "result
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,10 @@ from talon_lib.sweep.points import STAGE_VERSIONS
 Status = Literal["ok", "failed", "timeout", "unsupported"]
 
 BATCH = 512
-"""Samples that are simulated at once: bounds the memory, changes no result."""
+"""Samples that are simulated at once, at most: bounds the memory, changes no result."""
+
+BATCH_VALUES = 2**24
+"""Input values of all steps that are simulated at once, at most (128 MiB): the same for large inputs."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +46,24 @@ class Workload:
     steps: int
     calibration_samples: int | None
 
-    def inputs(self, x: Array) -> dict[str, Array]:
-        """The run's inputs for samples ``x``."""
+    @property
+    def batch(self) -> int:
+        """How many samples are simulated at once."""
+        values = self.steps * max(math.prod(node.shape) for node in self.graph.inputs.values())
+        return max(1, min(BATCH, BATCH_VALUES // values))
+
+    def inputs(self, x: datasets.Samples, first: int = 0) -> dict[str, Array]:
+        """The run's inputs for samples ``x``, the first of which is number ``first`` of its dataset."""
         if len(self.graph.inputs) != 1:
             raise ConfigError(f"a data file feeds one input, but the graph has {', '.join(self.graph.inputs)}")
         ((name, node),) = self.graph.inputs.items()
-        return {name: datasets.encode(x, self.encoding, node.shape, self.steps)}
+        return {name: self.encoding.encode(x, node.shape, self.steps, first)}
 
     @property
     def test_set(self) -> datasets.Dataset:
         """The dataset. Raises ConfigError where there is none."""
         if self.dataset is None:
-            raise ConfigError("this needs data; give an .npz file")
+            raise ConfigError("this needs data; give an .npz or .npy file")
         return self.dataset
 
     def bind(self, precision: str | Precision) -> dict[str, Bound]:
@@ -67,14 +77,17 @@ class Workload:
 def workload(
     graph: Path,
     data: Path | None,
-    encoding: datasets.Encoding,
+    encoding: str | datasets.Encoding,
     steps: int,
     samples: int | None,
     calibration_samples: int | None,
+    labels: Path | None = None,
 ) -> Workload:
     """Read what a stage works on."""
-    dataset = None if data is None else datasets.load(data).take(samples)
-    return Workload(formats.read(graph), dataset, encoding, steps, calibration_samples)
+    if data is None and labels is not None:
+        raise ConfigError("labels need data; give --data as well")
+    dataset = None if data is None else datasets.load(data, labels).take(samples)
+    return Workload(formats.read(graph), dataset, datasets.parse(encoding), steps, calibration_samples)
 
 
 def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]:
@@ -88,12 +101,13 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
     spikes: dict[str, int] = {}
     macs: dict[str, int] = {}
     acs: dict[str, int] = {}
-    for start in range(0, len(x), BATCH):
-        inputs = work.inputs(x[start : start + BATCH])
+    batch = work.batch
+    for start in range(0, len(x), batch):
+        inputs = work.inputs(x[start : start + batch], start)
         simulation = run(work.graph, bound, inputs, work.steps)
         predictions = simulation.predictions(output, readout)
         if y is not None:
-            correct += (predictions == y[start : start + BATCH]).sum(axis=1)
+            correct += (predictions == y[start : start + batch]).sum(axis=1)
         float_predictions = run(work.graph, reference, inputs, work.steps).predictions(output, readout)
         agreeing += int((predictions[-1] == float_predictions[-1]).sum())
         for name, own in simulation.activity.items():

@@ -137,7 +137,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("simulate", "none.nir", "--data=data.npz"), "none.nir: there is no such file"),
     (("simulate", "text.txt", "--data=data.npz"), "text.txt: unknown suffix '.txt'"),
     (("simulate", "net.nir", "--data=none.npz"), "none.npz: there is no such file"),
-    (("simulate", "net.nir", "--data=text.txt"), "text.txt: not an .npz file of plain arrays ("),
+    (("simulate", "net.nir", "--data=text.txt"), "text.txt: not an .npz or .npy file of plain arrays ("),
     (("simulate", "net.nir", "--data=."), "Invalid value for '--data': File '.' is a directory."),
     (("simulate", *DATA, "--steps=0"), "Invalid value for '--steps': 0 is not in the range x>=1."),
     (("simulate", *DATA, "--steps=two"), "Invalid value for '--steps': 'two' is not a valid integer range."),
@@ -146,7 +146,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("simulate", *DATA, "--precision=float"), "unknown precision 'float'; use fp32, fp16, int2 to int16, "),
     (("simulate", *DATA, '--precision={"weight": '), "the precision is no JSON: "),
     (("simulate", *DATA, "--precision=ap_fixed<4,4>"), "node 'lif': its v_threshold does not lie above its leak"),
-    (("simulate", *DATA, "--encoding=rate"), "unknown encoding 'rate'; there are: current, frames"),
+    (("simulate", *DATA, "--encoding=poisson"), "unknown encoding 'poisson'; there are: current, frames, rate, "),
+    (("simulate", *DATA, '--encoding={"kind": '), "the encoding is no JSON: "),
+    (("simulate", *DATA, "--labels=none.npy"), "none.npy: there is no such file"),
+    (("simulate", *DATA, "--labels=text.txt"), "text.txt: not an .npz or .npy file of plain arrays ("),
     (("simulate", *DATA, "--encoding=frames"), "data of shape (5,) a sample is no frames of the input (5,)"),
     (("simulate", *DATA, "--readout=max"), "unknown readout 'max'; there are: count, first_spike, membrane"),
     (("simulate", *DATA, "--record-failure"), "--record-failure needs --output"),
@@ -402,7 +405,7 @@ def test_without_being_asked_a_failure_writes_nothing(monkeypatch: pytest.Monkey
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("mistake", ["--precision=int99", "--encoding=rate", "--data=none.npz"])
+@pytest.mark.parametrize("mistake", ["--precision=int99", "--encoding=poisson", "--data=none.npz"])
 def test_mistakes_in_arguments_are_failures_of_the_job(mistake: str) -> None:
     done = talon("csim", *DATA, mistake, "--output=x.json", "--record-failure")
     assert done.code == 0

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from talon_lib import ir
+from talon_lib import data, ir
 from talon_lib.errors import ConfigError, FormatError
+from talon_lib.precision import Precision
 from talon_lib.sweep import points, spec
 from talon_lib.sweep.points import STAGE_VERSIONS, Plan
 
@@ -33,6 +34,11 @@ def graph(weight: float = 0.5, threshold: float = 1.0) -> ir.Graph:
     return ir.Graph(nodes, list(itertools.pairwise(nodes)))
 
 
+def unlabelled(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as archive:
+        return {key: archive[key] for key in archive if key != "y_test"}
+
+
 def save_data(path: Path, frames: bool = False, **changes: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     shape = (6, 5, 3) if frames else (6, 3)
@@ -47,6 +53,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     ir.write(tmp_path / "net.nir", graph())
     save_data(tmp_path / "data.npz")
     save_data(tmp_path / "frames.npz", frames=True)
+    np.save(tmp_path / "y.npy", np.arange(6) % 2)
+    np.savez(tmp_path / "data.npz", **unlabelled(tmp_path / "data.npz"))
     return {
         "name": "base",
         "networks": [{"name": "net", "graph": "net.nir", "data": "data.npz", "timesteps": 2}],
@@ -85,6 +93,8 @@ DEPENDS: list[tuple[str, Any, str, str]] = [
     ("network.name", "other", "", ""),
     ("network.timesteps", 3, "simulate project csim", "simulate csim"),
     ("network.readout", "first_spike", "simulate", "simulate"),
+    ("network.encoding", "rate", "simulate project csim", "simulate csim"),
+    ("network.labels", "y.npy", "simulate project csim", "simulate csim"),
     ("reuse_factors", 4, "project", "project"),
     ("energy_presets", "zcu102", "", ""),
     ("hardware.part", "pynq_z2", "project", "project"),
@@ -139,6 +149,50 @@ def test_the_encoding_is_part_of_what_is_simulated(base: dict[str, Any]) -> None
     base = setting(base, "network.timesteps", 1)
     before, after = keys(base), keys(setting(base, "network.encoding", "frames"))
     assert before["simulate"] != after["simulate"] and before["csim"] != after["csim"]
+
+
+def test_every_parameter_of_an_encoding_is_part_of_what_is_simulated(base: dict[str, Any]) -> None:
+    encodings: list[Any] = [
+        *("current", "rate", "latency"),
+        *({"kind": "rate", key: 0.5 if key != "seed" else 1} for key in ("seed", "gain", "offset")),
+        {"kind": "latency", "form": "log"},
+        {"kind": "latency", "tau": 3},
+        {"kind": "latency", "threshold": 0.2},
+    ]
+    found = [keys(setting(base, "network.encoding", encoding)) for encoding in encodings]
+    for stage in STAGES:
+        assert len({own[stage] for own in found}) == len(encodings)
+
+
+@pytest.mark.parametrize("same", ["rate", {"kind": "rate"}, {"kind": "rate", "seed": 0, "gain": 1}], ids=str)
+def test_an_encoding_has_the_same_keys_however_it_is_written(base: dict[str, Any], same: Any) -> None:
+    written_out = {"kind": "rate", "offset": 0.0, "gain": 1.0, "seed": 0}
+    assert keys(setting(base, "network.encoding", same)) == keys(setting(base, "network.encoding", written_out))
+
+
+def test_the_keys_of_current_and_frames_are_those_of_before_there_were_others(base: dict[str, Any]) -> None:
+    """Results on disk are found again by them."""
+    made = plan(base)
+    (point,), (graph_print,), (data_print,) = made.points, made.graphs.values(), made.data.values()
+    types = [graph_print, Precision.parse("int8").describe(), [data_print, "current", 2, 4]]
+    run = [data_print, "current", 2]
+    assert point.simulate == points.digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
+
+
+def test_labels_count_the_same_in_the_data_and_in_a_file_of_their_own(base: dict[str, Any]) -> None:
+    apart = keys(setting(base, "network.labels", "y.npy"))
+    assert apart != keys(base)
+    save_data(Path("data.npz"))
+    assert keys(base) == apart
+
+
+def test_labels_that_the_output_has_no_value_for_are_said_before_anything_runs(base: dict[str, Any]) -> None:
+    np.save("y.npy", np.arange(6) % 3)
+    with pytest.raises(ConfigError) as caught:
+        plan(setting(base, "network.labels", "y.npy"))
+    assert str(caught.value) == (
+        "network 'net': the labels go from 0 to 2, but its output has 2 values, which are the classes 0 to 1"
+    )
 
 
 def test_precisions_that_differ_have_keys_that_differ(base: dict[str, Any]) -> None:
@@ -301,6 +355,14 @@ def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -
         *("--calibration-samples=4", "--reuse-factor=1", "--part=zcu102", "--clock-period=5.0"),
         *("--strategy=Latency", "--io-type=io_parallel"),
     )
+
+
+def test_a_job_gets_the_labels_and_all_that_the_encoding_says(base: dict[str, Any]) -> None:
+    base["networks"][0] |= {"labels": "y.npy", "encoding": {"kind": "rate", "seed": 9}}
+    (simulate,) = plan(base).jobs["simulate"].values()
+    assert "--labels=y.npy" in simulate.arguments
+    (encoding,) = (own.removeprefix("--encoding=") for own in simulate.arguments if own.startswith("--encoding="))
+    assert data.parse(encoding) == data.parse({"kind": "rate", "seed": 9})
 
 
 def test_data_that_does_not_fit_the_network_is_said_before_anything_runs(base: dict[str, Any]) -> None:

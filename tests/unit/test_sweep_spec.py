@@ -13,13 +13,15 @@ import jsonschema
 import pytest
 import yaml
 
+from talon_lib import data as datasets
 from talon_lib.errors import ConfigError
 from talon_lib.sweep import spec
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
 TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages"
-NETWORK = "name, graph, data, encoding, timesteps, readout"
+NETWORK = "name, graph, data, labels, encoding, timesteps, readout"
+ENCODINGS = "current, frames, rate, latency, delta, events"
 
 
 @pytest.fixture
@@ -142,7 +144,11 @@ WRONG = [
     ("networks.0.timesteps", 0, "greater than or equal to 1, not 0"),
     ("networks.0.timesteps", 2.5, "must be a whole number, not 2.5"),
     ("networks.0.timesteps", True, "must be a whole number, not True"),
-    ("networks.0.encoding", "rate", "'current' or 'frames', not 'rate'"),
+    ("networks.0.encoding", "poisson", f"unknown encoding 'poisson'; there are: {ENCODINGS}"),
+    ("networks.0.encoding", None, f"an encoding is {ENCODINGS}, or a mapping with the key kind, not None"),
+    ("networks.0.encoding", {"kind": "rate", "sed": 1}, "unknown key 'sed'; allowed: kind, seed, gain, offset"),
+    ("networks.0.encoding", {"kind": "rate", "seed": -1}, f"seed must be a whole number of 0 to {2**64 - 1}, not -1"),
+    ("networks.0.encoding", {"kind": "delta", "padding": 1}, "padding must be true or false, not 1"),
     ("networks.0.readout", "max", "'count', 'first_spike' or 'membrane', not 'max'"),
     ("precisions", 8, "not 8"),
     ("precisions", None, "not None"),
@@ -203,7 +209,7 @@ def test_an_illegal_number_type_is_named(good: dict[str, Any]) -> None:
     assert found.startswith("precisions: ") and "ap_fixed<0,0>" in found
 
 
-@pytest.mark.parametrize("key", ["graph", "data"])
+@pytest.mark.parametrize("key", ["graph", "data", "labels"])
 @pytest.mark.parametrize("path", ["none.npz", "."])
 def test_a_file_that_is_not_there_is_named(good: dict[str, Any], key: str, path: str) -> None:
     found = message(changed(good, f"networks.0.{key}", path))
@@ -283,6 +289,48 @@ def test_the_schema_takes_what_the_model_takes(good: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", UNKNOWN)
 def test_the_schema_refuses_unknown_keys(good: dict[str, Any], key: str) -> None:
     assert not schema_takes(changed(good, key, 1))
+
+
+ENCODED: list[Any] = [
+    *ENCODINGS.split(", "),
+    *({"kind": kind} for kind in ENCODINGS.split(", ")),
+    {"kind": "rate", "seed": 2**63, "gain": 0.5, "offset": 1},
+    {"kind": "latency", "form": "log", "tau": 3, "threshold": 0.2},
+    {"kind": "latency", "tau": None},
+    {"kind": "delta", "threshold": 0.5, "off_spikes": True, "padding": False},
+    {"kind": "events", "bin_width": 1000, "binary": True},
+    {"kind": "events", "bin_width": None},
+]
+
+
+@pytest.mark.parametrize("encoding", ENCODED, ids=str)
+def test_model_and_schema_take_an_encoding_by_name_or_with_parameters(good: dict[str, Any], encoding: Any) -> None:
+    values = changed(good, "networks.0.encoding", encoding)
+    parsed = spec.parse(values)
+    assert parsed.networks[0].encoding == datasets.parse(encoding)
+    assert spec.parse(parsed.model_dump(mode="json")) == parsed
+    assert schema_takes(values) and schema_takes(parsed.model_dump(mode="json", exclude_none=True))
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "poisson",
+        7,
+        {},
+        {"seed": 1},
+        {"kind": "poisson"},
+        {"kind": "current", "seed": 1},
+        {"kind": "rate", "seed": "1"},
+        {"kind": "latency", "form": "ln"},
+        {"kind": "delta", "off_spikes": 1},
+    ],
+    ids=str,
+)
+def test_model_and_schema_refuse_an_encoding_that_cannot_be_right(good: dict[str, Any], encoding: Any) -> None:
+    values = changed(good, "networks.0.encoding", encoding)
+    assert message(values).startswith("networks.0.encoding: ")
+    assert not schema_takes(values)
 
 
 @pytest.mark.parametrize("key", AXES)

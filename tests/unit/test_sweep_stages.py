@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from talon_lib import ir
+from talon_lib import cli, ir
+from talon_lib import data as datasets
 from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.report.html import write_report
 from talon_lib.simulate import bind_graph, run
-from talon_lib.sweep import stages
+from talon_lib.sweep import collect, points, spec, stages
 from talon_lib.sweep.points import STAGE_VERSIONS
+from talon_lib.sweep.provenance import provenance
 
 STEPS = 4
 
@@ -98,14 +103,24 @@ def test_agreement_is_the_share_of_samples_that_fp32_classifies_alike(work: stag
     assert stages.simulate(work, precision, "count")["agreement_fp32"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("encoding", ["current", "rate"])
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
 @pytest.mark.parametrize("batch", [1, 7, 22, 23])
 def test_how_samples_are_split_into_batches_changes_nothing(
-    work: stages.Workload, precision: str, batch: int, monkeypatch: pytest.MonkeyPatch
+    files: tuple[Path, Path], encoding: str, precision: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    work = stages.workload(*files, encoding, STEPS, None, 8)
     whole = stages.simulate(work, precision, "count")
+    assert whole["nodes"]["lif2"]["spikes_per_sample"] > 0
     monkeypatch.setattr(stages, "BATCH", batch)
     assert stages.simulate(work, precision, "count") == whole
+
+
+def test_large_inputs_are_simulated_in_small_batches(work: stages.Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert work.batch == stages.BATCH
+    for values, batch in ((STEPS * 5 * 3, 3), (STEPS * 5 * 3 - 1, 2), (1, 1)):
+        monkeypatch.setattr(stages, "BATCH_VALUES", values)
+        assert work.batch == batch
 
 
 def test_activity_is_a_mean_over_samples(work: stages.Workload) -> None:
@@ -146,6 +161,77 @@ def test_only_the_asked_samples_calibrate(files: tuple[Path, Path]) -> None:
     few, many = (stages.workload(files[0], tail, "current", STEPS, None, n).bind("int8") for n in (8, None))
     whole = stages.workload(*files, "current", STEPS, None, 8).bind("int8")
     assert few["input"].types == whole["input"].types != many["input"].types
+
+
+ENCODED: list[Any] = [
+    {"kind": "rate", "seed": 4, "gain": 2.0},
+    {"kind": "latency", "form": "log", "tau": 2, "threshold": 0.1},
+    {"kind": "delta", "off_spikes": True, "threshold": 0.3},
+]
+
+
+@pytest.mark.parametrize("encoding", ENCODED, ids=lambda encoding: encoding["kind"])
+def test_test_and_calibration_samples_are_encoded_in_the_same_way(files: tuple[Path, Path], encoding: Any) -> None:
+    graph, file = files
+    if encoding["kind"] == "delta":
+        rng = np.random.default_rng(7)
+        np.savez(file, x_train=rng.uniform(-1, 1, (20, STEPS, 5)), x_test=rng.uniform(-1, 1, (23, STEPS, 5)))
+    loaded = datasets.load(file)
+    x, calibration = (datasets.encode(own, encoding, (5,), STEPS) for own in (loaded.x, loaded.calibration[:8]))
+    bound = bind_graph(network(), "int4", {"input": calibration}, STEPS)
+    expected = run(network(), bound, {"input": x}, STEPS).activity["lif1"].spikes / 23
+    found = stages.simulate(stages.workload(graph, file, encoding, STEPS, None, 8), "int4", "count")
+    assert found["nodes"]["lif1"]["spikes_per_sample"] == pytest.approx(expected) != 0
+    assert found["types"]["input"]["result"] == str(bound["input"].types.result)
+
+
+def test_recordings_of_events_are_simulated_like_their_frames(files: tuple[Path, Path], tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    events = np.stack([rng.integers(0, 400, 230), rng.integers(0, 5, 230), np.zeros(230), np.zeros(230)], 1)
+    np.savez(tmp_path / "events.npz", events=events, offsets=np.arange(0, 231, 10))
+    frames = datasets.encode(datasets.load(tmp_path / "events.npz").x, "events", (5,), STEPS)
+    assert frames.sum() == 230
+    np.save(tmp_path / "frames.npy", np.moveaxis(frames, 0, 1))
+    by_events, by_frames = (
+        stages.simulate(stages.workload(files[0], tmp_path / name, encoding, STEPS, None, 8), "int8", "count")
+        for name, encoding in (("events.npz", "events"), ("frames.npy", "frames"))
+    )
+    assert by_events == by_frames
+    assert by_events["samples"] == 23
+
+
+def test_labels_of_their_own_file_give_an_accuracy(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with np.load(files[1]) as archive:
+        np.save(tmp_path / "x.npy", archive["x_test"])
+        np.save(tmp_path / "y.npy", archive["y_test"])
+    work = stages.workload(files[0], tmp_path / "x.npy", "current", STEPS, 9, 8, tmp_path / "y.npy")
+    whole = stages.workload(*files, "current", STEPS, 9, 8)
+    assert stages.simulate(work, "fp32", "count")["accuracy"] == stages.simulate(whole, "fp32", "count")["accuracy"]
+
+
+def test_labels_without_data_are_refused(files: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="labels need data; give --data as well"):
+        stages.workload(files[0], None, "current", STEPS, None, None, files[1])
+
+
+def test_a_network_without_labels_is_swept_up_to_its_report(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with np.load(files[1]) as archive:
+        np.save(tmp_path / "x.npy", archive["x_test"])
+    network = {"name": "net", "graph": str(files[0]), "data": str(tmp_path / "x.npy"), "timesteps": STEPS}
+    values = {"name": "n", "networks": [network], "precisions": ["fp32", "int3"]}
+    plan = points.plan(spec.parse({**values, "stages": {"project": False, "csim": False}}))
+    for key, job in plan.jobs["simulate"].items():
+        done = CliRunner().invoke(cli.cli, ["simulate", *job.arguments, f"--output={tmp_path / 'simulate' / key}.json"])
+        assert done.exit_code == 0, done.output
+    table = collect.collect(plan.as_dict(), tmp_path)
+    rows = table.to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert [row["accuracy"] for row in rows] == [None, None]
+    assert rows[0]["agreement_fp32"] == 1 > rows[1]["agreement_fp32"] > 0
+    write_report(table, {**plan.as_dict(), "provenance": provenance()}, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "agreement with fp32" in shown and not re.search(r"\bnan\b", shown, re.IGNORECASE)
 
 
 def test_without_labels_there_is_no_accuracy(files: tuple[Path, Path]) -> None:

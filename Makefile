@@ -8,11 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+N ?= 200
+SEED ?= 1000
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast lock schema docs train peers clean clean-results
+.PHONY: sweep test lint format fast fuzz lock schema docs train peers clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
@@ -22,6 +24,10 @@ test: lint
 
 fast: $(VENV)/dev.done
 	pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property
+
+# Random graphs against g++ C simulation: `make fuzz N=1000 SEED=5000` takes the seeds 5000 to 5999, a few seconds each.
+fuzz: $(VENV)/dev.done
+	pytest -n $(WORKERS) tests/fuzz --graphs $(N) --first-seed $(SEED)
 
 lint: $(VENV)/dev.done
 	ruff check .

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
+from functional import FUNCTIONS, tensor
 
 BATCH = 2
 OUT = Path(__file__).parents[1] / "golden" / "activations.json"
@@ -21,47 +21,15 @@ def eighths(*shape, limit=40):
     return rng.integers(-limit, limit + 1, shape) / 8
 
 
-def tensor(x):
-    return torch.tensor(np.asarray(x), dtype=torch.float32)
-
-
-def batch_norm(x, num_features, weight, bias, running_mean, running_var, eps=1e-5):
-    given = [tensor(value) for value in (running_mean, running_var, weight, bias)]
-    return F.batch_norm(x, *given, training=False, eps=eps)
-
-
 def statistics(n):
     values = {name: eighths(n, limit=16).tolist() for name in ("weight", "bias", "running_mean")}
     return {"num_features": n, **values, "running_var": (rng.integers(0, 33, n) / 8).tolist()}
-
-
-def layer_norm(x, normalized_shape, weight, bias, eps=1e-5):
-    return F.layer_norm(x, normalized_shape, tensor(weight), tensor(bias), eps)
 
 
 def scaled(*shape):
     weight, bias = eighths(*shape, limit=16).tolist(), eighths(*shape, limit=16).tolist()
     return {"normalized_shape": list(shape), "weight": weight, "bias": bias}
 
-
-def softmax(x, dim=-1):
-    return F.softmax(x, dim=dim if dim < 0 else dim + 1)  # torch counts the batch
-
-
-FUNCTIONS = {
-    "ReLU": lambda x, negative_slope=0.0: F.leaky_relu(x, negative_slope),
-    "PReLU": lambda x, features, weight: F.prelu(x, tensor(weight)),
-    "Sigmoid": torch.sigmoid,
-    "Tanh": torch.tanh,
-    "GELU": lambda x, approximate=True: F.gelu(x, approximate="tanh" if approximate else "none"),
-    "ELU": F.elu,
-    "Softmax": softmax,
-    "Dropout": lambda x, p=0.5: F.dropout(x, p, training=False),
-    "BatchNorm1d": batch_norm,
-    "BatchNorm2d": batch_norm,
-    "LayerNorm": layer_norm,
-    "SpikingAffine": lambda x, weight, bias: F.linear(x, tensor(weight), tensor(bias)),
-}
 
 CASES = [
     ("ReLU", {}, (7,)),

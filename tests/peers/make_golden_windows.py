@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
+from functional import FUNCTIONS, tensor
 
 CASES = 9
 OUT = Path(__file__).parents[1] / "golden" / "windows.json"
@@ -25,10 +25,6 @@ def pair(low, high):
     return [int(n) for n in rng.integers(low, high + 1, 2)]
 
 
-def tensor(x):
-    return torch.tensor(np.asarray(x), dtype=torch.float32)
-
-
 def convolution(rank):
     groups = int(rng.integers(1, 4))
     kernel, stride, padding, dilation = pair(1, 3), pair(1, 3), pair(0, 2), pair(1, 2)
@@ -39,8 +35,7 @@ def convolution(rank):
     if rank == 1:
         arguments |= {key: value[0] for key, value in arguments.items() if key != "groups"}
     x, bias = eighths(1, weight.shape[1] * groups, *size), eighths(len(weight))
-    done = (F.conv1d if rank == 1 else F.conv2d)(tensor(x), tensor(weight), tensor(bias), **arguments)
-    return f"Conv{rank}d", arguments, {"weight": weight, "bias": bias}, x, done
+    return f"Conv{rank}d", arguments, {"weight": weight, "bias": bias}, x
 
 
 def separable():
@@ -53,11 +48,9 @@ def separable():
         "depthwise_bias": eighths(channels),
         "pointwise_bias": eighths(out),
     }
-    given = {key: tensor(value) for key, value in tensors.items()}
     arguments = {"stride": stride, "padding": padding, "dilation": dilation}
     x = eighths(1, channels, *size)
-    between = F.conv2d(tensor(x), given["depthwise_weight"], given["depthwise_bias"], **arguments, groups=channels)
-    return "SepConv2d", arguments, tensors, x, F.conv2d(between, given["pointwise_weight"], given["pointwise_bias"])
+    return "SepConv2d", arguments, tensors, x
 
 
 def pool(kind):
@@ -73,8 +66,7 @@ def pool(kind):
         arguments["stride"] = None
     size = [d * (k - 1) + 1 + int(rng.integers(0, 6)) for k, d in zip(kernel, dilation, strict=True)]
     x = eighths(1, 2, *size) - (2.5 if kind == "MaxPool2d" else 0.0)  # all negative: a padding of 0 would show
-    done = (F.max_pool2d if kind == "MaxPool2d" else F.avg_pool2d)(tensor(x), **arguments)
-    return kind, arguments, {}, x, done
+    return kind, arguments, {}, x
 
 
 def upsample(index):
@@ -87,10 +79,7 @@ def upsample(index):
     if mode == "bilinear":
         arguments["align_corners"] = bool(rng.integers(2))
     x = eighths(1, 2, *pair(2, 5))
-    given = {**arguments}
-    if isinstance(given.get("scale_factor"), list):
-        given["scale_factor"] = tuple(float(n) for n in given["scale_factor"])
-    return "Upsample", arguments, {}, x, F.interpolate(tensor(x), **given)
+    return "Upsample", arguments, {}, x
 
 
 def main():
@@ -107,7 +96,8 @@ def main():
             # 9 digits hold a float32 whole
             "y": json.loads(json.dumps(done.tolist()), parse_float=lambda text: float(f"{float(text):.9g}")),
         }
-        for kind, arguments, tensors, x, done in made
+        for kind, arguments, tensors, x in made
+        for done in [FUNCTIONS[kind](tensor(x), **tensors, **arguments)]
     ]
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     OUT.write_text(f'{{"torch":"{torch.__version__}","cases":[\n{lines}\n]}}\n')

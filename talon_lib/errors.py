@@ -17,6 +17,9 @@ The tree:
 class TalonError(Exception):
     """Base of all errors that talon_lib raises on purpose; the command line prints it and exits with 2."""
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(" ".join(str(message).splitlines()))  # whatever a user has put into it
+
 
 class GraphError(TalonError):
     """A node or a graph that cannot be right."""

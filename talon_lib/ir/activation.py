@@ -16,6 +16,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, Span
+from talon_lib.ir.fields import as_count, as_flag, as_index, as_number, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
@@ -31,21 +32,6 @@ from talon_lib.ir.node import (
 
 TABLE_BITS = 16
 """The widest input that a table is made for: 65,536 entries, beyond which no device has the memory."""
-
-
-def as_count(name: str, value: Any) -> int:
-    """``value`` as a whole number of 1 or more. Raises GraphError, naming the field."""
-    whole = isinstance(value, (int, float, np.number)) and float(value).is_integer()
-    if not (whole and value >= 1):
-        raise GraphError(f"{name} must be a whole number of 1 or more, not {value!r}")
-    return int(value)
-
-
-def as_number(name: str, value: Any) -> float:
-    """``value`` as a finite number. Raises GraphError, naming the field."""
-    if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise GraphError(f"{name} must be a finite number, not {value!r}")
-    return float(value)
 
 
 class Activation(Memoryless):
@@ -87,7 +73,7 @@ class ReLU(Activation):
 
     def check(self) -> None:
         self.check_features()
-        as_number("negative_slope", self.negative_slope)
+        self.set("negative_slope", as_number("negative_slope", self.negative_slope))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return self.checked(input_shape)
@@ -300,8 +286,7 @@ class GELU(Tabulated):
 
     def check(self) -> None:
         self.check_features()
-        if not isinstance(self.approximate, (bool, np.bool_)):
-            raise GraphError(f"approximate must be True or False, not {self.approximate!r}")
+        self.set("approximate", as_flag("approximate", self.approximate))
 
     def function(self, x: Array) -> Array:
         if not self.approximate:
@@ -327,7 +312,7 @@ class ELU(Tabulated):
 
     def check(self) -> None:
         self.check_features()
-        as_number("alpha", self.alpha)
+        self.set("alpha", as_number("alpha", self.alpha))
 
     def function(self, x: Array) -> Array:
         return np.where(x > 0, x, self.alpha * np.expm1(np.minimum(x, 0.0)))
@@ -353,8 +338,7 @@ class Softmax(Activation):
 
     def check(self) -> None:
         self.check_features()
-        if not isinstance(self.dim, (int, np.integer)):
-            raise GraphError(f"dim must be a whole number, not {self.dim!r}")
+        self.set("dim", as_index("dim", self.dim))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         rank = len(input_shape)
@@ -392,7 +376,7 @@ class Dropout(Activation):
     def check(self) -> None:
         self.check_features()
         if not 0.0 <= as_number("p", self.p) <= 1.0:
-            raise GraphError(f"p must be within 0 to 1, not {self.p!r}")
+            raise GraphError(f"p must be within 0 to 1, not {shown(self.p)}")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return self.checked(input_shape)

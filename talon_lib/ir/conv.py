@@ -12,10 +12,11 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, FixedType, NumberType, Span, exact_arithmetic
+from talon_lib.ir.fields import as_pair, as_whole, is_whole, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.linear import dense_layer
 from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
-from talon_lib.ir.window import Sliding, as_pair, as_whole
+from talon_lib.ir.window import Sliding
 
 
 @dataclass(frozen=True)
@@ -243,9 +244,8 @@ class Convolution(Memoryless):
 
     def check_groups(self, groups: Any, weight: Array) -> None:
         """Store ``groups``. Raises GraphError where it does not divide the output channels."""
-        whole = isinstance(groups, (int, np.integer)) and not isinstance(groups, bool)
-        if not whole or groups < 1 or len(weight) % groups:
-            raise GraphError(f"groups must divide the {len(weight)} output channels, not {groups!r}")
+        if not is_whole(groups) or groups < 1 or len(weight) % groups:
+            raise GraphError(f"groups must divide the {len(weight)} output channels, not {shown(groups)}")
         self.set("groups", int(groups))
 
 

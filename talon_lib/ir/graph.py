@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import GraphError
+from talon_lib.ir.fields import as_count, as_flag, check_size, checks_arguments, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import Primitive, fields_of
 from talon_lib.ir.structure import Input, Output
@@ -20,6 +21,7 @@ from talon_lib.ir.structure import Input, Output
 Edge = tuple[str, str]
 
 
+@checks_arguments
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A spiking network. A Graph that exists is right: all checks run when it is made.
@@ -40,6 +42,14 @@ class Graph:
     cyclic_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.nodes, Mapping):
+            raise GraphError(f"nodes must be a mapping from names to primitives, not {shown(self.nodes)}")
+        if not isinstance(self.edges, Iterable):
+            raise GraphError(f"edges must be a list of pairs (from, to), not {shown(self.edges)}")
+        if not isinstance(self.metadata, Mapping):
+            raise GraphError(f"metadata must be a mapping, not {shown(self.metadata)}")
+        as_flag("allow_cycles", self.allow_cycles)
+        self._check_cyclic_config()
         object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
         object.__setattr__(self, "edges", tuple(_as_edge(edge) for edge in self.edges))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -152,6 +162,7 @@ class Graph:
                         raise GraphError("an edge that closes a cycle cannot be concatenated; sum it")
                     shape = _join({source: carried(source, name) for source in before}, node.concatenates)
                 results[name] = node.output_shape(shape)
+                check_size(results[name], "its result")
             except GraphError as error:
                 raise GraphError(f"node '{name}' ({node.kind}): {error}") from None
             arriving[name] = shape
@@ -173,12 +184,21 @@ class Graph:
 
     # --- checks ----------------------------------------------------------------------------------------------------
 
+    def _check_cyclic_config(self) -> None:
+        config = self.cyclic_config
+        if config is None:
+            return
+        if not isinstance(config, Mapping) or set(config) - {"max_iterations"}:
+            raise GraphError(f'cyclic_config must be {{"max_iterations": n}} or None, not {shown(config)}')
+        if config.get("max_iterations") is not None:
+            as_count("max_iterations", config["max_iterations"])
+
     def _check_parts(self) -> None:
         if not self.nodes:
             raise GraphError("the graph has no nodes")
         for name, node in self.nodes.items():
-            if not isinstance(name, str) or not name:
-                raise GraphError(f"node names must be non-empty strings, not {name!r}")
+            if not isinstance(name, str) or not name or name != " ".join(name.splitlines()):
+                raise GraphError(f"node names must be non-empty strings of one line, not {shown(name)}")
             if not isinstance(node, Primitive):
                 raise GraphError(f"node '{name}' is a {type(node).__name__}, which is no primitive; use e.g. ir.Affine")
         seen = set()
@@ -235,7 +255,7 @@ class Graph:
 
 def _as_edge(edge: Any) -> Edge:
     if isinstance(edge, str) or not isinstance(edge, Sequence) or [isinstance(n, str) for n in edge] != [True, True]:
-        raise GraphError(f"an edge is a pair (from, to) of node names, not {edge!r}")
+        raise GraphError(f"an edge is a pair (from, to) of node names, not {shown(edge)}")
     return edge[0], edge[1]
 
 

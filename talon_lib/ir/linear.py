@@ -9,6 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import MAX_WIDTH, Array, Span
+from talon_lib.ir.fields import as_choice, is_whole, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
 
@@ -112,12 +113,11 @@ class SpikingAffine(Linear):
 
     def check(self) -> None:
         self.check_matrix()
-        if self.spike_mode not in SPIKE_MODES:
-            raise GraphError(f"spike_mode must be one of {', '.join(SPIKE_MODES)}, not {self.spike_mode!r}")
+        as_choice("spike_mode", self.spike_mode, SPIKE_MODES)
         for name, most in (("weight_bits", 32), ("accumulator_bits", MAX_WIDTH)):
             value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
-                raise GraphError(f"{name} must be a whole number of 1 to {most}, not {value!r}")
+            if not is_whole(value) or not 1 <= value <= most:
+                raise GraphError(f"{name} must be a whole number of 1 to {most}, not {shown(value)}")
 
     def own_bits(self, role: str) -> int | None:
         return int(self.weight_bits if role == "weight" else self.accumulator_bits)

@@ -18,6 +18,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, Span
+from talon_lib.ir.fields import as_choice
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Operations, Parameter, Primitive, primitive
 
@@ -146,8 +147,7 @@ def _check_hints(node: Primitive) -> None:
 
 
 def _check_neurons(reset: str, shapes: Mapping[str, Shape]) -> None:
-    if reset not in RESETS:
-        raise GraphError(f"reset must be one of {', '.join(RESETS)}, not {reset!r}")
+    as_choice("reset", reset, RESETS)
     larger = {shape for shape in shapes.values() if np.prod(shape) > 1}
     if len(larger) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -17,6 +17,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, PrecisionError
 from talon_lib.fixed import SPIKE, Array, Lift, NumberType, Span, exact_arithmetic, parse_type
+from talon_lib.ir.fields import MOST_VALUES, as_array, checks_arguments, is_whole, shown
 from talon_lib.ir.layout import Shape
 
 
@@ -182,12 +183,14 @@ class Primitive(ABC):
             if value is None:
                 continue
             try:
+                if not isinstance(value, str):
+                    raise PrecisionError(f"{shown(value)} is not a number type; write e.g. 'ap_fixed<16,6>'")
                 parse_type(value)
             except PrecisionError as error:
                 raise GraphError(f"{self.kind}: {hint}: {error}") from None
         reuse = self.reuse_factor
-        if reuse is not None and not (isinstance(reuse, (int, np.integer)) and reuse >= 1):
-            raise GraphError(f"{self.kind}: reuse_factor must be a whole number of 1 or more, not {reuse!r}")
+        if reuse is not None and not (is_whole(reuse) and 1 <= reuse < MOST_VALUES):
+            raise GraphError(f"{self.kind}: reuse_factor must be a whole number of 1 or more, not {shown(reuse)}")
         self.check()
 
     @property
@@ -273,17 +276,20 @@ class Primitive(ABC):
 
     def set_array(self, name: str, *, ndim: tuple[int, ...]) -> Array:
         """Store field ``name`` as a read-only float32 array, refusing what is not finite or of another rank."""
-        try:
-            array = np.array(getattr(self, name), dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise GraphError(f"{name} must be an array of numbers ({error})") from None
+        given = as_array(getattr(self, name))
+        if given is None:
+            raise GraphError(f"{name} must be an array of numbers, not {shown(getattr(self, name))}")
+        with np.errstate(over="ignore"):
+            array = given.astype(np.float32)  # a copy
         if array.ndim not in ndim:
             wanted = " or ".join(str(n) for n in ndim)
             raise GraphError(f"{name} must have {wanted} dimension(s), not shape {array.shape}")
         if array.size == 0:
             raise GraphError(f"{name} is empty")
-        if not np.isfinite(array).all():
+        if not np.isfinite(given).all():
             raise GraphError(f"{name} holds NaN or infinity")
+        if not np.isfinite(array).all():
+            raise GraphError(f"{name} holds numbers that float32 cannot")
         array.setflags(write=False)
         self.set(name, array)
         return array
@@ -318,7 +324,7 @@ def primitive(cls: type[_P]) -> type[_P]:
             raise TypeError(f"primitive {cls.__name__} overrides {name} of its family: a method is abstract or final")
     if not cls.__doc__:
         raise TypeError(f"primitive {cls.__name__} lacks a docstring that says what it computes")
-    made = dataclass(frozen=True, eq=False)(cls)
+    made = checks_arguments(dataclass(frozen=True, eq=False)(cls))
     _REGISTRY[made.__name__] = made
     return made
 
@@ -348,22 +354,6 @@ def bind(name: str, node: Primitive, types: NodeTypes, input_shape: Shape) -> Bo
         lift=exact_arithmetic(span, f"node '{name}' ({node.kind})"),
         accum_t=node.accum_t,
     )
-
-
-def as_shape(value: Any, field: str) -> Shape:
-    """A shape from an int, a sequence, an integer array, or the SDK's one-entry mapping of such."""
-    if isinstance(value, Mapping):
-        if len(value) != 1:
-            raise GraphError(f"{field} must name one shape, not {len(value)}")
-        value = next(iter(value.values()))
-    array = np.atleast_1d(np.asarray(value))
-    numbers = array.ndim == 1 and np.issubdtype(array.dtype, np.number)
-    if not numbers or not np.isfinite(array).all() or (array != np.round(array)).any():
-        raise GraphError(f"{field} must be a shape, e.g. np.array([1, 28, 28]), not {value!r}")
-    shape = tuple(int(n) for n in array)
-    if not shape or min(shape) < 1:
-        raise GraphError(f"{field} must have sizes of 1 or more, not {shape}")
-    return shape
 
 
 def fields_of(node: Primitive) -> dict[str, Any]:

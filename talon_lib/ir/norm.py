@@ -9,7 +9,8 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
-from talon_lib.ir.activation import as_count, as_number, slopes_layer
+from talon_lib.ir.activation import slopes_layer
+from talon_lib.ir.fields import as_count, as_number, as_shape, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
@@ -20,7 +21,6 @@ from talon_lib.ir.node import (
     Operations,
     Parameter,
     Support,
-    as_shape,
     primitive,
 )
 
@@ -33,7 +33,7 @@ class Normalization(Memoryless):
     def check_eps(self) -> None:
         """Refuse an eps that could divide by zero."""
         if as_number("eps", self.eps) <= 0:
-            raise GraphError(f"eps must be above 0, not {self.eps!r}")
+            raise GraphError(f"eps must be above 0, not {shown(self.eps)}")
 
     def macs(self, input_shape: Shape) -> int:
         return 0

@@ -11,6 +11,7 @@ from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, ScaledInt, Span
 from talon_lib.ir.activation import TABLE_BITS, codes, table_layer
 from talon_lib.ir.conv import conv2d_layer
+from talon_lib.ir.fields import as_flag, as_pair
 from talon_lib.ir.layout import Shape, standard_order
 from talon_lib.ir.node import (
     Bound,
@@ -23,7 +24,7 @@ from talon_lib.ir.node import (
     Support,
     primitive,
 )
-from talon_lib.ir.window import Sliding, as_flag, as_pair
+from talon_lib.ir.window import Sliding
 
 
 class Pool(Memoryless):

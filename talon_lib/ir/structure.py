@@ -10,6 +10,7 @@ import numpy as np
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
 from talon_lib.ir.conv import selection_layer
+from talon_lib.ir.fields import as_choice, as_count, as_index, as_shape, shown
 from talon_lib.ir.layout import Shape, channels_last, standard_order
 from talon_lib.ir.node import (
     Bound,
@@ -20,7 +21,6 @@ from talon_lib.ir.node import (
     Operations,
     Parameter,
     Support,
-    as_shape,
     primitive,
 )
 
@@ -80,9 +80,7 @@ class Output(Wiring):
     """
 
     passes_type: ClassVar[bool] = True
-    io_parallel: ClassVar[Support] = Support(
-        remark="neither an Input's values nor the values of another Output"
-    )
+    io_parallel: ClassVar[Support] = Support(remark="neither an Input's values nor the values of another Output")
     io_stream: ClassVar[Support] = io_parallel
 
     output_type: Any
@@ -118,8 +116,7 @@ class Flatten(Wiring):
 
     def check(self) -> None:
         for name in ("start_dim", "end_dim"):
-            if not isinstance(getattr(self, name), (int, np.integer)):
-                raise GraphError(f"{name} must be a whole number, not {getattr(self, name)!r}")
+            self.set(name, as_index(name, getattr(self, name)))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         rank = len(input_shape)
@@ -185,10 +182,8 @@ class Concat(Passing):
     dim: int = 0
 
     def check(self) -> None:
-        if not isinstance(self.num_inputs, (int, np.integer)) or self.num_inputs < 1:
-            raise GraphError(f"num_inputs must be a whole number of 1 or more, not {self.num_inputs!r}")
-        if not isinstance(self.dim, (int, np.integer)):
-            raise GraphError(f"dim must be a whole number, not {self.dim!r}")
+        self.set("num_inputs", as_count("num_inputs", self.num_inputs))
+        self.set("dim", as_index("dim", self.dim))
 
     @property
     def concatenates(self) -> int:
@@ -213,8 +208,7 @@ class Skip(Passing):
     skip_type: str = "residual"
 
     def check(self) -> None:
-        if self.skip_type not in SKIPS:
-            raise GraphError(f"skip_type must be one of {', '.join(SKIPS)}, not {self.skip_type!r}")
+        as_choice("skip_type", self.skip_type, SKIPS)
 
     @property
     def concatenates(self) -> int | None:
@@ -234,8 +228,11 @@ class HybridRegion(Passing):
     name: str | None = None
 
     def check(self) -> None:
-        if self.mode not in ("snn", "ann"):
-            raise GraphError(f"mode must be 'snn' or 'ann', not {self.mode!r}")
+        as_choice("mode", self.mode, ("snn", "ann"))
+        if self.features is not None:
+            self.set("features", as_count("features", self.features))
+        if self.name is not None and not isinstance(self.name, str):
+            raise GraphError(f"name must be text, not {shown(self.name)}")
 
 
 @primitive
@@ -251,8 +248,7 @@ class ChannelSplit(Wiring):
 
     def check(self) -> None:
         self.set("split_sections", as_shape(self.split_sections, "split_sections"))
-        if not isinstance(self.dim, (int, np.integer)):
-            raise GraphError(f"dim must be a whole number, not {self.dim!r}")
+        self.set("dim", as_index("dim", self.dim))
 
     def check_edges(self, incoming: int, outgoing: int) -> None:
         if outgoing != len(self.split_sections):

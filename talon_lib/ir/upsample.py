@@ -9,6 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
+from talon_lib.ir.fields import MOST_VALUES, as_array, as_choice, as_flag, as_pair, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
@@ -21,7 +22,6 @@ from talon_lib.ir.node import (
     Support,
     primitive,
 )
-from talon_lib.ir.window import as_flag, as_pair
 
 MODES = ("nearest", "bilinear")
 
@@ -45,8 +45,7 @@ class Upsample(Memoryless):
     align_corners: bool = False
 
     def check(self) -> None:
-        if self.mode not in MODES:
-            raise GraphError(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        as_choice("mode", self.mode, MODES)
         self.set("align_corners", as_flag("align_corners", self.align_corners))
         if self.size is not None:
             self.set("size", as_pair("size", self.size, 1))
@@ -139,10 +138,11 @@ class Upsample(Memoryless):
 
 
 def _as_factors(value: Any) -> tuple[float, float]:
-    numbers = np.atleast_1d(np.asarray(value))
+    array = as_array(value)
+    numbers = np.zeros(0) if array is None else np.atleast_1d(array)
     known = numbers.ndim == 1 and numbers.size in (1, 2) and numbers.dtype.kind in "iuf"
-    if not known or not np.isfinite(numbers).all() or (numbers <= 0).any():
-        raise GraphError(f"scale_factor must be one or two numbers above 0, not {value!r}")
+    if not known or not np.isfinite(numbers).all() or (numbers <= 0).any() or (numbers > MOST_VALUES).any():
+        raise GraphError(f"scale_factor must be one or two numbers above 0, not {shown(value)}")
     return float(numbers[0]), float(numbers[-1])
 
 

@@ -4,38 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array
-
-Pair = tuple[int, int]
-
-
-def as_pair(name: str, value: Any, least: int) -> Pair:
-    """A pair of whole numbers of ``least`` or more, from one number or two. Raises GraphError naming the field."""
-    numbers = np.atleast_1d(np.asarray(value))
-    whole = numbers.ndim == 1 and numbers.size in (1, 2) and np.issubdtype(numbers.dtype, np.integer)
-    if not whole or (numbers < least).any():
-        raise GraphError(f"{name} must be one or two whole numbers of {least} or more, not {value!r}")
-    return int(numbers[0]), int(numbers[-1])
-
-
-def as_whole(name: str, value: Any, least: int) -> int:
-    """A whole number of ``least`` or more, also from a sequence of one. Raises GraphError naming the field."""
-    numbers = np.atleast_1d(np.asarray(value))
-    if numbers.shape != (1,) or not np.issubdtype(numbers.dtype, np.integer) or numbers[0] < least:
-        raise GraphError(f"{name} must be a whole number of {least} or more, not {value!r}")
-    return int(numbers[0])
-
-
-def as_flag(name: str, value: Any) -> bool:
-    """A truth value. Raises GraphError naming the field."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise GraphError(f"{name} must be True or False, not {value!r}")
-    return bool(value)
+from talon_lib.ir.fields import Pair
 
 
 def positions(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False) -> int:

@@ -383,7 +383,7 @@ CSIM = ("csim", *DATA, "--precision=int8", "--output=out/x.json")
 def test_a_failure_is_written_as_a_result_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     fails_with(monkeypatch, ToolTimeout("C simulation did not\nend in 3 s"))
     done = talon(*CSIM, "--record-failure")
-    assert (done.code, done.out, done.err) == (0, "", "csim: C simulation did not\nend in 3 s\n")
+    assert (done.code, done.out, done.err) == (0, "", "csim: C simulation did not end in 3 s\n")
     written = json.loads(Path("out/x.json").read_text())
     assert (written["status"], written["reason"]) == ("timeout", "C simulation did not end in 3 s")
     assert written["result"] is None and written["stage"] == "csim"

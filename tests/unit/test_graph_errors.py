@@ -424,44 +424,8 @@ BY_PRIMITIVE = {  # where a field of the same name is another one, or may be Non
 }
 
 
-BUGS = {
-    "lines": "errors.py: an array in a message has several lines",
-    "endless": "a number of 400 digits is shown whole, or float() of it overflows",
-    "float32": "node.py, set_array: numpy warns of an overflow, and the message speaks of infinity",
-    "kinds": "node.py, set_array: what is no real number is made one",
-    "choice": "a choice that is no string is looked up, which raises ValueError or TypeError",
-    "ragged": "window.py, node.as_shape, upsample.py: np.asarray of ragged rows raises ValueError",
-    "shape": "node.as_shape takes complex numbers, and sizes that no memory has",
-    "bool": "True is taken for the number 1",
-    "missing": "a missing argument is a TypeError",
-    "hybrid": "HybridRegion does not look at features and name",
-}
-"""What talon_lib.ir still does wrong; each entry leaves with its fix."""
-
-
-def bug(kind, field, label):
-    """Which of the bugs a case runs into, if any."""
-    if label == NOTHING:
-        return "missing"
-    if kind == "HybridRegion" and field in ("features", "name"):
-        return "hybrid"
-    values = BY_PRIMITIVE.get((kind, field)) or MALFORMED_FIELDS[field]
-    if values is CHOICE:
-        tables = ("a list", "ragged rows", "an object") if field == "skip_type" else ()
-        return "choice" if label in ("rows", "words", *tables) else None
-    if label in ("a complex number", "complex numbers", "bytes", "a date") or "in quotes" in label:
-        return "kinds" if values.get("NaN among others") is not None else None
-    labels = {"rows": "lines", "a number without end": "endless", "a number beyond float32": "float32", "True": "bool"}
-    if "ragged rows" in values and "NaN among others" not in values:
-        labels |= {"ragged rows": "ragged", "True": None}
-    if values is SHAPE:
-        labels |= dict.fromkeys(("1j", "1e39", "a size that no memory has", "sizes that no memory has"), "shape")
-    return None if label == "True" and field in ("groups", "num_features") else labels.get(label)
-
-
 def malformed():
-    """By primitive, field and bug: values by label."""
-    cases = {}
+    """By primitive and field: values by label."""
     for kind, cls in primitives().items():
         for field in dataclasses.fields(cls):
             if field.name in HINTS and kind != "Affine":
@@ -469,11 +433,7 @@ def malformed():
             values = dict(BY_PRIMITIVE.get((kind, field.name)) or MALFORMED_FIELDS[field.name])
             if field.default is dataclasses.MISSING:
                 values[NOTHING] = None
-            for label, value in values.items():
-                cases.setdefault((kind, field.name, bug(kind, field.name, label)), {})[label] = value
-    for (kind, field, found), values in cases.items():
-        marks = [pytest.mark.xfail(strict=True, reason=BUGS[found])] if found else []
-        yield pytest.param(kind, field, values, id=f"{kind}.{field}" + (f": {found}" if found else ""), marks=marks)
+            yield pytest.param(kind, field.name, values, id=f"{kind}.{field.name}")
 
 
 def offence(kind, field, label, value):
@@ -557,7 +517,6 @@ ARGUMENTS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="graph.py, node.py: Graph does not look at its own arguments, nor at sizes")
 @pytest.mark.parametrize(("make", "named"), ARGUMENTS.values(), ids=ARGUMENTS)
 def test_a_malformed_argument_of_a_graph_is_refused_in_one_line(make, named):
     with pytest.raises(GraphError) as caught:

@@ -1,0 +1,39 @@
+"""Reads files one after the other in a process of its own; one line of JSON for each: outcome and message.
+
+A crash, a hang or a file that takes too much memory ends this process, and the last line tells which file it was.
+"""
+
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from talon_lib import data, ir
+from talon_lib.errors import TalonError
+from talon_lib.formats import nir, t1c  # so that importing them takes nothing of the limit
+
+MEMORY = 2**30
+SECONDS = 30  # what none comes near: reading takes milliseconds
+READERS = {".nir": ir.read, ".t1c": ir.read, ".npz": data.load}
+
+
+def attempt(path):
+    try:
+        found = READERS[path.suffix](path)
+    except TalonError as error:
+        line = str(error)
+        return ("refused" if line.isprintable() and str(path) in line else "refused in no clean line"), line
+    except BaseException as error:
+        return f"escaped: {type(error).__name__}", str(error)
+    return "read", type(found).__name__
+
+
+if __name__ == "__main__":
+    assert nir and t1c
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin:
+        signal.alarm(SECONDS)
+        print(json.dumps(attempt(Path(line.rstrip("\n")))), flush=True)

@@ -164,11 +164,15 @@ class Precision:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Values that a float run over calibration samples showed, by node: inputs, results, membranes before reset."""
+    """Values that a float run over calibration samples showed, by node.
+
+    inputs and results; membranes before reset; synaptic currents.
+    """
 
     inputs: Mapping[str, Array]
     results: Mapping[str, Array]
     membranes: Mapping[str, Array]
+    currents: Mapping[str, Array]
 
 
 def _check_bits(text: str, bits: int) -> int:
@@ -265,6 +269,8 @@ def _result_type(
     node = graph.nodes[name]
     if node.spiking:
         return SPIKE
+    if node.emits_membrane:
+        return _membrane_type(name, node, precision, calibration)
     if node.passes_type:
         return _joined_type(name, node, [results[source] for source in graph.predecessors(name)])
     if node.result_t is not None:
@@ -307,8 +313,11 @@ def _parameter_types(
 ) -> dict[str, NumberType]:
     own = {"weight": node.weight_t, "bias": node.bias_t}
     types: dict[str, NumberType] = {}
-    if node.spiking:
+    states = node.initial_state(1, graph.input_shapes[name])
+    if "membrane" in states:
         types["membrane"] = _membrane_type(name, node, precision, calibration)
+    if "current" in states:
+        types["current"] = _current_type(name, precision, calibration)
     tensors: dict[str, list[Array]] = {}
     for tensor in node.parameters().values():
         tensors.setdefault(tensor.role, []).append(np.ravel(tensor.values))
@@ -335,9 +344,20 @@ def _membrane_type(name: str, node: Primitive, precision: Precision, calibration
     assert calibration is not None
     held = {key: tensor.values for key, tensor in node.parameters().items() if tensor.role == "membrane"}
     values = calibration.membranes[name]
-    if getattr(node, "reset", None) == "leak":
+    if node.spiking and getattr(node, "reset", None) == "leak":
         values = np.minimum(values, held["threshold"].max())
-    return fit(values, choice.width, exactly=np.concatenate([np.ravel(v) for v in held.values()]))
+    exactly = np.concatenate([np.ravel(v) for v in held.values()]) if held else None
+    return fit(values, choice.width, exactly=exactly)
+
+
+def _current_type(name: str, precision: Precision, calibration: Calibration | None) -> NumberType:
+    """The type of a synaptic current: what is asked for membranes, with a scale of its own."""
+    choice = precision.choice(name, "membrane")
+    assert choice is not None
+    if not isinstance(choice, Scaled):
+        return choice
+    assert calibration is not None
+    return fit(calibration.currents[name], choice.width)
 
 
 def _decay_type(choice: Choice | None, membrane: NumberType, values: Array) -> NumberType:
@@ -376,11 +396,7 @@ def _check_accumulator(name: str, node: Primitive, bound: Bound) -> None:
 
 def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
     """The types of every node in writing, for reports and descriptors."""
-    described = {}
-    for name, at in bound.items():
-        given = {role: getattr(at.types, role) for role in ("input", "weight", "bias", "result", "membrane", "decay")}
-        described[name] = {role: str(number) for role, number in given.items() if number is not None}
-    return described
+    return {name: {role: str(number) for role, number in at.types.assigned().items()} for name, at in bound.items()}
 
 
 __all__ = ["Calibration", "Precision", "Scaled", "assign", "describe_types", "needs_calibration"]

@@ -15,13 +15,13 @@ import numpy as np
 from talon_lib.errors import ConfigError, GraphError
 from talon_lib.fixed import Array, FloatType
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import Bound, Operations
+from talon_lib.ir.node import Bound, Operations, State
 from talon_lib.precision import Calibration, Precision, assign, needs_calibration
 
 Readout = Literal["count", "first_spike", "membrane"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
 
-Observer = Callable[[int, str, Array, "Array | None", Array], None]
+Observer = Callable[[int, str, Array, State, Array], None]
 """Called after every node of every step with (step, node, result, state after the step, input)."""
 
 
@@ -62,7 +62,7 @@ class Simulation:
             scores = np.where(first[None] <= steps, float(self.steps) - first[None], 0.0)
         else:
             if output not in self.membranes:
-                raise ConfigError(f"readout 'membrane': output '{output}' is not fed by one node of spiking neurons")
+                raise ConfigError(f"readout 'membrane': output '{output}' is not fed by one node of neurons")
             scores = self.membranes[output]
         return scores.reshape(self.steps, self.batch, -1)
 
@@ -151,7 +151,7 @@ def run(
             total[t] = values[name] + (total[t - 1] if t else 0.0)
             first[name][(values[name] != 0) & (first[name] == steps)] = t
             if name in membranes:
-                membranes[name][t] = states[_neuron_before(graph, name)]  # type: ignore[index]
+                membranes[name][t] = states[_neuron_before(graph, name)]["membrane"]  # type: ignore[index]
     return Simulation(
         steps=steps,
         batch=batch,
@@ -185,9 +185,14 @@ def _arriving(graph: Graph, name: str, values: Mapping[str, Array], before: Mapp
 
 
 def _neuron_before(graph: Graph, output: str) -> str | None:
-    """The node of spiking neurons that alone feeds an Output."""
+    """The node of neurons that alone feeds an Output."""
     before = graph.predecessors(output)
-    return before[0] if len(before) == 1 and graph.nodes[before[0]].spiking else None
+    return before[0] if len(before) == 1 and has_membrane(graph, before[0]) else None
+
+
+def has_membrane(graph: Graph, name: str) -> bool:
+    """Whether the node keeps a membrane."""
+    return "membrane" in graph.nodes[name].initial_state(1, graph.input_shapes[name])
 
 
 @dataclass(frozen=True)
@@ -209,22 +214,19 @@ class _Watching(FloatType):
 def calibrate(graph: Graph, inputs: Mapping[str, Any] | None, steps: int) -> Calibration:
     """Run calibration samples in fp32 and keep what results, and membranes before their reset, look like."""
     bound = assign(graph, Precision.parse("fp32"))
-    results: dict[str, _Watching] = {}
-    membranes: dict[str, _Watching] = {}
+    watched: dict[str, dict[str, _Watching]] = {"result": {}, "membrane": {}, "current": {}}
     for name, at in bound.items():
-        if graph.nodes[name].spiking:
-            membranes[name] = _Watching()
-            bound[name] = replace(at, types=replace(at.types, membrane=membranes[name]))
-        elif not graph.nodes[name].passes_type:
-            results[name] = _Watching()
-            bound[name] = replace(at, types=replace(at.types, result=results[name]))
+        node = graph.nodes[name]
+        roles = [role for role in ("membrane", "current") if getattr(at.types, role) is not None]
+        if not (node.spiking or node.emits_membrane or node.passes_type):
+            roles.append("result")
+        for role in roles:
+            watched[role][name] = _Watching()
+        bound[name] = replace(at, types=replace(at.types, **{role: watched[role][name] for role in roles}))
     run(graph, bound, inputs, steps)
     data, _ = batched_inputs(graph, inputs, steps)
-    return Calibration(
-        inputs=data,
-        results={name: np.concatenate(watching.seen) for name, watching in results.items()},
-        membranes={name: np.concatenate(watching.seen) for name, watching in membranes.items()},
-    )
+    seen = {role: {name: np.concatenate(w.seen) for name, w in own.items()} for role, own in watched.items()}
+    return Calibration(inputs=data, results=seen["result"], membranes=seen["membrane"], currents=seen["current"])
 
 
 def noise(graph: Graph, samples: int = 64) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from talon_lib.cost.energy import DEFAULT_PRESET, get_preset, talon_energy
 from talon_lib.errors import ConfigError
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import list_primitives
+from talon_lib.ir.node import State, list_primitives
 from talon_lib.precision import Precision
 from talon_lib.simulate import bind_graph, run
 
@@ -93,12 +93,11 @@ class CPUBackend(Backend):
         bound = bind_graph(check_graph(graph), parsed, calibration, n_steps)
         states: list[dict[str, Array]] = []
 
-        def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
+        def record(step: int, name: str, result: Array, state: State, x: Array) -> None:
             if len(states) == step:
                 states.append({})
             states[step][name] = result
-            if state is not None:
-                states[step][f"{name}.membrane"] = state
+            states[step].update({f"{name}.{kept}": values for kept, values in state.items()})
 
         simulation = run(graph, bound, input_data, n_steps, (record,) if step_by_step else ())
         return SimulationResult(
@@ -140,7 +139,7 @@ class CPUBackend(Backend):
         clock = time.perf_counter
         start = last = clock()
 
-        def mark(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
+        def mark(step: int, name: str, result: Array, state: State, x: Array) -> None:
             nonlocal last
             now = clock()
             marks[name] += (now - last) * 1e6

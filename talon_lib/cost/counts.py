@@ -17,8 +17,8 @@ class NodeCounts:
     """Counts of one node.
 
     macs_per_step: synaptic operations of one sample and step, zero padding not counted (NeuroBench: Dense).
-    weights: elements of weight tensors of two or more dimensions, what TALON takes for MACs. neurons: spiking
-    neurons, 0 elsewhere. weight_bits: weights and biases. state_bits: one membrane per neuron.
+    weights: elements of weight tensors of two or more dimensions, what TALON takes for MACs. neurons: those that spike
+    or keep a membrane. weight_bits: weights and biases. state_bits: all that is kept from step to step.
     """
 
     macs_per_step: int
@@ -45,12 +45,12 @@ def count(graph: Graph, bound: Mapping[str, Bound] | None = None) -> dict[str, N
         def bits(role: str, at: Bound | None = bound[name] if bound else None) -> int:
             return at.types.of(role).bits if at else FP32.bits
 
-        neurons = math.prod(shape) if node.spiking else 0
+        states = node.initial_state(1, shape)
         counts[name] = NodeCounts(
             macs_per_step=node.macs(shape),
             weights=sum(t.values.size for t in tensors.values() if t.role == "weight" and t.values.ndim >= 2),
-            neurons=neurons,
+            neurons=math.prod(shape) if node.spiking or "membrane" in states else 0,
             weight_bits=sum(t.values.size * bits(t.role) for t in tensors.values() if t.role in ("weight", "bias")),
-            state_bits=neurons * bits("membrane") if neurons else 0,
+            state_bits=sum(values.size * bits(kept) for kept, values in states.items()),
         )
     return counts

@@ -22,10 +22,13 @@ from talon_lib.hls.build_script import COMPILER_FLAGS
 from talon_lib.hls.lower import LoweredGraph
 from talon_lib.hls.project import Project, ProjectSpec, build_project
 from talon_lib.ir.graph import Graph
-from talon_lib.ir.node import Bound
+from talon_lib.ir.node import Bound, State
 from talon_lib.simulate import batched_inputs, run
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+PROBES = ("spike", "membrane", "current")
+"""What the kernel's probe is given of a neuron, in this order."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CsimResult:
-    """What was compared (spikes and membranes of every neuron, values of every output), and where it first differed."""
+    """What was compared (spikes and state of every neuron, values of every output), and where it first differed."""
 
     samples: int
     steps: int
@@ -122,7 +125,7 @@ def compiler_version() -> str:
 def compile_driver(project: Project, graph: Graph, timeout: float = 1800.0) -> Path:
     """Write the driver into the project and compile both as one unit. Returns the program's path."""
     lowered = project.lowered
-    sizes = {name: len(order) for name, order in lowered.neurons.items()}
+    sizes = {name: len(order) * len(lowered.probes[name]) for name, order in lowered.neurons.items()}
     inputs = [int(np.prod(graph.inputs[name].shape)) for name in graph.inputs]
     outputs = [int(np.prod(graph.output_shapes[name])) for name in graph.outputs]
     offsets = np.cumsum([0, *sizes.values()]).tolist()
@@ -134,8 +137,10 @@ def compile_driver(project: Project, graph: Graph, timeout: float = 1800.0) -> P
         project=project.spec.project_name,
         input_sizes=inputs,
         output_sizes=outputs,
-        first_neuron=offsets,
-        neurons=offsets[-1],
+        first_value=offsets[:-1],
+        probes=[[probes.index(p) if p in probes else -1 for p in PROBES] for probes in lowered.probes.values()],
+        per_neuron=[len(probes) for probes in lowered.probes.values()],
+        values=offsets[-1],
         arguments=arguments,
     )
     (project.path / "csim_main.cpp").write_text(source)
@@ -157,22 +162,25 @@ def _execute(
     stimulus = np.ascontiguousarray(np.concatenate(rows, axis=-1).transpose(1, 0, 2))
     given, found = project.path / "csim_inputs.bin", project.path / "csim_outputs.bin"
     stimulus.tofile(given)
-    outputs = {name: int(np.prod(graph.output_shapes[name])) for name in graph.outputs}
-    neurons = {name: len(order) for name, order in project.lowered.neurons.items()}
-    recorded = {"samples": batch, "steps": steps, "held": held, "outputs": outputs, "neurons": neurons}
+    lowered = project.lowered
+    blocks: list[tuple[str, int, tuple[str, ...]]] = [
+        *((name, len(order), ("output",)) for name, order in zip(graph.outputs, lowered.output_orders, strict=True)),
+        *((name, len(order), lowered.probes[name]) for name, order in lowered.neurons.items()),
+    ]
+    recorded = {"samples": batch, "steps": steps, "held": held, "values": blocks}
     (project.path / "csim.json").write_text(json.dumps(recorded, indent=1) + "\n")
     environment = {**os.environ, "TALON_WEIGHTS": str(project.path.resolve() / "firmware" / "weights")}
     command = [str(program.resolve()), given.name, found.name, str(batch), str(steps), str(int(held))]
     _run(command, project.path, timeout, "C simulation", environment)
-    return np.fromfile(found).reshape(batch, steps, sum(outputs.values()) + 2 * sum(neurons.values()))
+    return np.fromfile(found).reshape(batch, steps, sum(size * len(what) for _, size, what in blocks))
 
 
 def _columns(graph: Graph, lowered: LoweredGraph) -> list[tuple[str, int, str]]:
-    """Node, our index and kind of every value that the driver writes in a step: outputs, then every neuron's two."""
+    """Node, our index and kind of every value that the driver writes in a step: outputs, then what it probes."""
     sinks = zip(graph.outputs, lowered.output_orders, strict=True)
     columns = [(name, int(i), "output") for name, order in sinks for i in order]
     for name, order in lowered.neurons.items():
-        columns += [(name, int(i), what) for i in order for what in ("spike", "membrane")]
+        columns += [(name, int(i), what) for i in order for what in lowered.probes[name]]
     return columns
 
 
@@ -188,10 +196,10 @@ def _compare(
     sinks = dict(zip(graph.outputs, project.lowered.output_orders, strict=True))
     simulated: dict[str, list[Array]] = {name: [] for name in [*graph.outputs, *neurons]}
 
-    def record(step: int, name: str, result: Array, state: Array | None, x: Array) -> None:
-        if name in neurons and state is not None:
-            both = np.stack([result.reshape(samples, -1), state.reshape(samples, -1)], axis=-1)
-            simulated[name].append(both[:, neurons[name]].reshape(samples, -1))
+    def record(step: int, name: str, result: Array, state: State, x: Array) -> None:
+        if name in neurons:
+            seen = [state.get(probe, result).reshape(samples, -1) for probe in project.lowered.probes[name]]
+            simulated[name].append(np.stack(seen, axis=-1)[:, neurons[name]].reshape(samples, -1))
         elif name in sinks:
             simulated[name].append(result.reshape(samples, -1)[:, sinks[name]])
 

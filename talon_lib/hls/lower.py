@@ -33,9 +33,10 @@ class LoweredGraph:
     """A graph as hls4ml takes it.
 
     layers: dictionaries in topological order. precision: by layer the type of each tensor. inputs, outputs: names of
-    layers, the data inputs first and ``restart`` last. names: identifier of each node. neurons: nodes of spiking
-    neurons in the order of their probe index. The values of neurons, input_orders (by Input node) and output_orders
-    (in the order of the Output nodes) are the order of the values in hardware; see ``ir.layout``.
+    layers, the data inputs first and ``restart`` last. names: identifier of each node. neurons: nodes of neurons in the
+    order of their probe index. probes: what C simulation sees of each of their neurons. The values of neurons,
+    input_orders (by Input node) and output_orders (in the order of the Output nodes) are the order of the values in
+    hardware; see ``ir.layout``.
     """
 
     layers: list[dict[str, Any]]
@@ -44,6 +45,7 @@ class LoweredGraph:
     outputs: list[str]
     names: dict[str, str]
     neurons: dict[str, Array]
+    probes: dict[str, tuple[str, ...]]
     input_orders: dict[str, Array]
     output_orders: list[Array]
 
@@ -65,6 +67,7 @@ class _Lowering:
         self.layers: list[dict[str, Any]] = []
         self.precision: dict[str, dict[str, str]] = {}
         self.neurons: dict[str, Array] = {}
+        self.probes: dict[str, tuple[str, ...]] = {}
         self.results: dict[str, str] = {}  # the layer whose output is each node's result
         self.orders: dict[str, Array] = {}  # the order of that output's values
         self.refused: dict[str, str] = {}
@@ -86,6 +89,7 @@ class _Lowering:
             outputs=[self.results[name] for name in graph.outputs],
             names=names,
             neurons=self.neurons,
+            probes=self.probes,
             input_orders={name: self.orders[name] for name in graph.inputs},
             output_orders=[self.orders[name] for name in graph.outputs],
         )
@@ -111,9 +115,10 @@ class _Lowering:
             order = standard_order(graph.output_shapes[name]) if own is None else own
         self.results[name] = made[-1].layer["name"] if made else (inputs or [layer])[0]
         self.orders[name] = order
-        if node.spiking and made:
+        if made and made[-1].probes:
             made[-1].layer["layer"] = len(self.neurons)
             self.neurons[name] = order
+            self.probes[name] = made[-1].probes
 
     def _context(
         self, name: str, layer: str, inputs: tuple[str, ...], input_shape: Shape, order: Array
@@ -180,10 +185,7 @@ def check_lowerable(graph: Graph, bound: Mapping[str, Bound], io_type: str = "io
 def check_fixed(bound: Mapping[str, Bound]) -> None:
     """Raise UnsupportedError, naming node and tensor, for types that hls4ml does not have."""
     for name, at in bound.items():
-        for role in ("input", "result", "weight", "bias", "membrane", "decay"):
-            number = getattr(at.types, role)
-            if number is None:
-                continue
+        for role, number in at.types.assigned().items():
             if not isinstance(number, FixedType):
                 raise UnsupportedError(
                     f"node '{name}': its {role} is {number}, and hardware holds fixed point only; "

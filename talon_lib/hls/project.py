@@ -27,8 +27,8 @@ from talon_lib.ir.node import Bound
 
 STRATEGIES = ("Latency", "Resource")
 
-HEADERS = ("nnet_neuron.h", "nnet_lif.h", "nnet_if.h")
-"""The kernels of the neurons, which every project has in ``firmware/nnet_utils``."""
+HEADERS = ("nnet_neuron.h",)
+"""The kernels that every project has in ``firmware/nnet_utils``."""
 
 UNROLL_LIMIT = 4096
 """Weights of a layer beyond which Vitis HLS does not unroll it, as the Latency strategy asks (hls4ml's docs)."""
@@ -189,7 +189,7 @@ def _model(lowered: LoweredGraph, spec: ProjectSpec, path: Path) -> Any:
             from hls4ml.model.graph import ModelGraph
             from hls4ml.utils.config import create_config
 
-            from talon_lib.hls.lif import register
+            from talon_lib.hls.neurons import register
         except ModuleNotFoundError as error:
             if error.name != "hls4ml":
                 raise

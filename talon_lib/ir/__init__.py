@@ -13,7 +13,7 @@ from talon_lib.ir.conv import Conv1d, Conv2d, SepConv2d
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.linear import Affine, SpikingAffine
-from talon_lib.ir.neuron import IF, LIF
+from talon_lib.ir.neuron import IF, LI, LIF, CubaLI, CubaLIF, I
 from talon_lib.ir.node import Primitive, list_primitives, primitive
 from talon_lib.ir.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from talon_lib.ir.pool import AvgPool2d, MaxPool2d
@@ -24,6 +24,7 @@ __all__ = [
     "ELU",
     "GELU",
     "IF",
+    "LI",
     "LIF",
     "Affine",
     "AvgPool2d",
@@ -33,10 +34,13 @@ __all__ = [
     "Concat",
     "Conv1d",
     "Conv2d",
+    "CubaLI",
+    "CubaLIF",
     "Dropout",
     "Flatten",
     "Graph",
     "HybridRegion",
+    "I",
     "Input",
     "LayerNorm",
     "MaxPool2d",

@@ -26,6 +26,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    State,
     Support,
     primitive,
 )
@@ -88,12 +89,12 @@ class ReLU(Activation):
             return types.input.span
         return types.input.span * types.of("weight").span + types.input.span  # type: ignore[operator]
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         result = bound.types.result
         if self.negative_slope == 0.0:
-            return result.cast(np.maximum(x, 0.0)), None
+            return result.cast(np.maximum(x, 0.0)), state
         below = bound.exact_input(np.minimum(x, 0.0)) * bound.exact("negative_slope")
-        return np.where(x > 0, result.cast(x), result.cast(below)), None
+        return np.where(x > 0, result.cast(x), result.cast(below)), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         types = at.bound.types
@@ -142,11 +143,11 @@ class PReLU(Activation):
         x, weight = types.input.span, types.of("weight").span
         return None if x is None or weight is None else x * weight
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         types = bound.types
         slopes = bound.lift(_per_value(bound.parameters["weight"], x.shape[1:]), types.of("weight"))
         below = bound.exact_input(np.minimum(x, 0.0)) * slopes
-        return np.where(x > 0, types.result.cast(x), types.result.cast(below)), None
+        return np.where(x > 0, types.result.cast(x), types.result.cast(below)), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         slopes = _per_value(at.bound.parameters["weight"], at.input_shape).ravel()[at.order]
@@ -197,11 +198,11 @@ class Tabulated(Activation):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         number, result = bound.types.input, bound.types.result
         if _has_table(number) and isinstance(result, FixedType):
-            return table(self, number, result)[number.code(x) & (2**number.width - 1)], None
-        return result.cast(self.function(np.asarray(x, np.float64))), None
+            return table(self, number, result)[number.code(x) & (2**number.width - 1)], state
+        return result.cast(self.function(np.asarray(x, np.float64))), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         number, result = at.bound.types.input, at.bound.types.result
@@ -352,10 +353,10 @@ class Softmax(Activation):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         dim = self.dim % (x.ndim - 1) + 1
         powers = np.exp(x - x.max(axis=dim, keepdims=True))
-        return bound.types.result.cast(powers / powers.sum(axis=dim, keepdims=True)), None
+        return bound.types.result.cast(powers / powers.sum(axis=dim, keepdims=True)), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         raise UnsupportedError(self.io_parallel.remark)
@@ -387,8 +388,8 @@ class Dropout(Activation):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return x, None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return x, state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         return []

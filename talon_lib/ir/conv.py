@@ -15,7 +15,17 @@ from talon_lib.fixed import Array, FixedType, NumberType, Span, exact_arithmetic
 from talon_lib.ir.fields import as_pair, as_whole, is_whole, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.linear import dense_layer
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    Memoryless,
+    NodeTypes,
+    Operations,
+    Parameter,
+    State,
+    primitive,
+)
 from talon_lib.ir.window import Sliding
 
 
@@ -202,11 +212,11 @@ class Convolution(Memoryless):
         spans = [stage.span(given, types.of("weight"), types.of("bias")) for stage, given in self._each(types)]
         return max((span for span in spans if span is not None), key=lambda span: span.bits, default=None)
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         values = x.reshape(len(x), *self._flat(x.shape[1:]))
         for stage, given in self._each(bound.types):
             values = stage.step(values, given, bound)
-        return values.reshape(len(x), *self.output_shape(x.shape[1:])), None
+        return values.reshape(len(x), *self.output_shape(x.shape[1:])), state
 
     def macs(self, input_shape: Shape) -> int:
         total, shape = 0, self._flat(input_shape)

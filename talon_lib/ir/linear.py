@@ -11,7 +11,17 @@ from talon_lib.errors import GraphError
 from talon_lib.fixed import MAX_WIDTH, Array, Span
 from talon_lib.ir.fields import as_choice, is_whole, shown
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, Memoryless, NodeTypes, Operations, Parameter, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    Memoryless,
+    NodeTypes,
+    Operations,
+    Parameter,
+    State,
+    primitive,
+)
 
 SPIKE_MODES = ("binary", "graded", "rate")
 
@@ -48,8 +58,8 @@ class Linear(Memoryless):
         x, weight, bias = spans
         return (x * weight).times(input_shape[0]) + bias  # type: ignore[operator]
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return bound.types.result.cast(bound.exact_input(x) @ bound.exact("weight").T + bound.exact("bias")), None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return bound.types.result.cast(bound.exact_input(x) @ bound.exact("weight").T + bound.exact("bias")), state
 
     def macs(self, input_shape: Shape) -> int:
         return int(self.weight.size)

@@ -1,12 +1,18 @@
-"""Spiking neurons.
+"""Neurons: spiking ones, and integrators that hand on their membrane.
 
-One timestep of a leaky integrate-and-fire neuron, with x its input and v its membrane, both of the step before:
+One timestep, with x the input, i the synaptic current and v the membrane of the step before:
 
-    v = decay * (v - v_leak) + v_leak + x        decay = 1 - 1 / tau; one exact expression, one cast
-    spike = v >= v_threshold
-    v = v_leak where it spiked                   reset="subtract": v = v - v_threshold
+    i = synapse * i + x                                synapse = 1 - 1 / tau_syn; CubaLIF and CubaLI alone, else i is x
+    v = decay * (v - v_leak) + v_leak + i              decay = 1 - 1 / tau; IF and I: v = v + i
+    spike = v >= v_threshold                           strict: v > v_threshold
+    v = v_reset where it spiked                        reset="subtract": v = v - v_threshold
 
-This is the update of the TALON SDK (its tutorial's ``cpu.simulate``); v starts at 0 for every sample.
+Each line is one exact expression and one cast. i and v start at 0 for every sample. With reset_delay the last line
+waits for the next step: where v had reached the threshold, that step gives v_reset whatever arrives, or with "subtract"
+takes v_threshold from its sum.
+
+Sources: the defaults are the update of the TALON SDK (its tutorial's ``cpu.simulate``); i, v_reset and strict are those
+of NIR (Pedersen et al. 2024), sampled with forward Euler; reset_delay is how snnTorch times its reset.
 """
 
 from __future__ import annotations
@@ -18,29 +24,182 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array, Span
-from talon_lib.ir.fields import as_choice
+from talon_lib.ir.fields import as_choice, as_flag
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Bound, Lowered, LoweringContext, NodeTypes, Operations, Parameter, Primitive, primitive
+from talon_lib.ir.node import (
+    Bound,
+    Lowered,
+    LoweringContext,
+    NodeTypes,
+    Operations,
+    Parameter,
+    Primitive,
+    State,
+    primitive,
+)
 
 RESETS = ("leak", "subtract")
 
+_VALUES = ("tau", "tau_syn", "r", "v_leak", "v_threshold", "v_reset")
+
 
 class Neurons(Primitive):
-    """Family of the spiking neurons: the state is the membrane, and no synapses are counted.
+    """Family of the neurons: elementwise, with a membrane; no synapses are counted.
 
-    NeuroBench counts a neuron's own updates apart from synaptic operations.
+    NeuroBench counts a neuron's own updates apart from synaptic operations. A kind without a field for tau does not
+    leak, one without tau_syn takes its input for the current, and one without v_threshold hands on its membrane.
     """
 
-    spiking: ClassVar[bool] = True
+    reset: str = "leak"
+    v_reset: Any = None
+    reset_delay: bool = False
+    strict: bool = False
 
-    def initial_state(self, batch: int, input_shape: Shape) -> Array:
-        return np.zeros((batch, *input_shape))
+    def value(self, name: str) -> Array | None:
+        """The parameter of that name; None where the kind has none, or leaves it out."""
+        found: Array | None = getattr(self, name, None)
+        return found
+
+    def check(self) -> None:
+        for hint in ("weight_t", "bias_t", "accum_t", "result_t"):
+            if getattr(self, hint) is not None:
+                raise GraphError(f"{hint} has no meaning for neurons; give their membrane type in the precision")
+        given = [name for name in _VALUES if self.value(name) is not None]
+        shapes = {name: self.set_array(name, ndim=(0, 1, 2, 3)).shape for name in given}
+        for name in ("tau", "tau_syn"):
+            if name in given and (getattr(self, name) < 1).any():
+                least = getattr(self, name).min()
+                raise GraphError(
+                    f"{name} must be 1 or more steps, for the decay is 1 - 1/{name}; its least value is {least:g}"
+                )
+        as_choice("reset", self.reset, RESETS)
+        if self.v_reset is not None and self.reset != "leak":
+            raise GraphError("v_reset is where reset 'leak' goes; reset 'subtract' has no use for it")
+        for name in ("reset_delay", "strict"):
+            if self.spiking:
+                self.set(name, as_flag(name, getattr(self, name)))
+        larger = {shape for shape in shapes.values() if np.prod(shape) > 1}
+        if len(larger) > 1:
+            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise GraphError(f"the neuron parameters must have one shape (or a single value each), not {listed}")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        for name in _VALUES:
+            values = self.value(name)
+            if values is not None and name != "r":
+                check_fits(name, values.shape, input_shape)
+        return input_shape
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        held = {}
+        for name, field in (("decay", "tau"), ("synapse", "tau_syn")):
+            tau = self.value(field)
+            if tau is not None:
+                held[name] = Parameter("decay", 1.0 - 1.0 / tau.astype(np.float64))
+        for name, field in (("leak", "v_leak"), ("threshold", "v_threshold"), ("reset", "v_reset")):
+            values = self.value(field)
+            if values is not None:
+                held[name] = Parameter("membrane", values)
+        return held
+
+    def initial_state(self, batch: int, input_shape: Shape) -> State:
+        names = ("membrane", "current") if self.value("tau_syn") is not None else ("membrane",)
+        return {name: np.zeros((batch, *input_shape)) for name in names}
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        """Bounds of both sums, the current's and the membrane's."""
+        drive, membrane = types.input.span, types.of("membrane").span
+        if drive is None or membrane is None:
+            return None
+        sums = []
+        if self.value("tau_syn") is not None:
+            current, synapse = types.of("current").span, types.of("decay").span
+            if current is None or synapse is None:
+                return None
+            sums.append(synapse * current + drive)
+            drive = current
+        kept = membrane
+        if self.value("tau") is not None:
+            decay = types.of("decay").span
+            if decay is None:
+                return None
+            kept = decay * (membrane + membrane) + membrane
+        total = kept + drive
+        sums.append(total + membrane if self.reset_delay and self.reset == "subtract" else total)
+        return Span(min(s.lsb for s in sums), max(s.msb for s in sums))
+
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        shape, types = x.shape[1:], bound.types
+
+        def exact(name: str) -> Any:
+            return bound.lift(per_neuron(bound.parameters[name], shape), types.of(bound.roles[name]))
+
+        after: dict[str, Array] = {}
+        drive: Any = bound.exact_input(x)
+        if self.value("tau_syn") is not None:
+            number = types.of("current")
+            after["current"] = number.cast(exact("synapse") * bound.lift(state["current"], number) + drive)
+            drive = bound.lift(after["current"], number)
+        number, before = types.of("membrane"), state["membrane"]
+        v: Any = bound.lift(before, number)
+        v = v + drive if self.value("tau") is None else exact("decay") * (v - exact("leak")) + exact("leak") + drive
+        if not self.spiking:
+            after["membrane"] = number.cast(v)
+            return after["membrane"], after
+        threshold = per_neuron(bound.parameters["threshold"], shape)
+        goal = per_neuron(bound.parameters.get("reset", bound.parameters.get("leak", np.zeros(1))), shape)
+        if not self.reset_delay:
+            now = number.cast(v)
+            spikes = self._fires(now, threshold)
+            reset = number.cast(np.where(spikes, now - threshold, now)) if self.reset == "subtract" else goal
+        else:
+            spiked = self._fires(before, threshold)
+            if self.reset == "subtract":
+                now = number.cast(v - bound.lift(np.where(spiked, threshold, 0.0), number))
+            else:
+                now = np.where(spiked, goal, number.cast(v))
+            spikes, reset = self._fires(now, threshold), now
+        after["membrane"] = np.where(spikes, reset, now)
+        return spikes.astype(np.float64), after
+
+    def _fires(self, v: Array, threshold: Array) -> Array:
+        fires: Array = v > threshold if self.strict else v >= threshold
+        return fires
 
     def macs(self, input_shape: Shape) -> int:
         return 0
 
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        """Per-neuron tables of every parameter, and the types that the kernel's casts go to."""
+        tables = {
+            f"{name}_data": per_neuron(values, at.input_shape).ravel()[at.order]
+            for name, values in at.bound.parameters.items()
+        }
+        types, roles = at.bound.types, dict(at.bound.roles)
+        if self.spiking and "reset" not in tables:
+            tables["reset_data"] = tables.get("leak_data", np.zeros(len(at.order)))
+            roles["reset"] = "membrane"
+        layer = {
+            "class_name": f"Talon{self.kind}",
+            "name": at.name,
+            "inputs": [*at.inputs, at.restart],
+            "n_in": len(at.order),
+            "subtract": self.reset == "subtract",
+            "delayed": self.reset_delay,
+            "strict": self.strict,
+            **tables,
+        }
+        states = list(self.initial_state(1, at.input_shape))
+        precision = {
+            **{name: str(types.of(name)) for name in states},
+            **{name: str(types.of(role)) for name, role in roles.items()},
+            "result": str(types.result),
+        }
+        probes = ("spike", *states) if self.spiking else tuple(states)
+        return [Lowered(layer, precision, at.order, probes)]
 
 
 @primitive
@@ -49,88 +208,85 @@ class LIF(Neurons):
 
     tau: time constant in steps, 1 or more. r: resistance, carried and not applied (as in the SDK's simulator).
     v_leak, v_threshold: membrane values. Each is one value, one per channel ``(C,)``, or one per neuron (the input's
-    shape). reset: ``"leak"`` sets a neuron that spiked to v_leak, ``"subtract"`` takes v_threshold from it.
+    shape). reset: ``"leak"`` sets a neuron that spiked to v_reset (v_leak where that is None), ``"subtract"`` takes
+    v_threshold from it. reset_delay: whether that waits for the next step. strict: whether a neuron must exceed the
+    threshold to spike.
     """
+
+    spiking: ClassVar[bool] = True
 
     tau: Any
     r: Any
     v_leak: Any
     v_threshold: Any
     reset: str = "leak"
-
-    def check(self) -> None:
-        tau = self.set_array("tau", ndim=(0, 1, 2, 3))
-        if (tau < 1).any():
-            raise GraphError(
-                f"tau must be 1 or more steps, for the decay is 1 - 1/tau; its least value is {tau.min():g}"
-            )
-        shapes = [self.set_array(name, ndim=(0, 1, 2, 3)).shape for name in ("r", "v_leak", "v_threshold")]
-        _check_hints(self)
-        _check_neurons(self.reset, dict(zip(("tau", "r", "v_leak", "v_threshold"), [tau.shape, *shapes], strict=True)))
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        for name in ("tau", "v_leak", "v_threshold"):
-            _check_fits(name, getattr(self, name).shape, input_shape)
-        return input_shape
-
-    def parameters(self) -> Mapping[str, Parameter]:
-        return {
-            "decay": Parameter("decay", 1.0 - 1.0 / self.tau.astype(np.float64)),
-            "leak": Parameter("membrane", self.v_leak),
-            "threshold": Parameter("membrane", self.v_threshold),
-        }
-
-    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
-        decay, membrane, x = types.of("decay").span, types.of("membrane").span, types.input.span
-        if decay is None or membrane is None or x is None:
-            return None
-        return decay * (membrane + membrane) + membrane + x
-
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array]:
-        membrane = bound.types.of("membrane")
-        shape = x.shape[1:]
-        decay, leak = (
-            bound.lift(per_neuron(bound.parameters[name], shape), bound.types.of(bound.roles[name]))
-            for name in ("decay", "leak")
-        )
-        v = bound.lift(state, membrane)
-        return _fire(membrane.cast(decay * (v - leak) + leak + bound.exact_input(x)), self.reset, bound)
-
-    def lower(self, at: LoweringContext) -> list[Lowered]:
-        return _lower_neurons("TalonLIF", self.reset, at)
+    v_reset: Any = None
+    reset_delay: bool = False
+    strict: bool = False
 
 
 @primitive
 class IF(Neurons):
     """Integrate-and-fire neurons: a LIF that does not decay and leaks to 0.
 
-    v_threshold and reset as for LIF; ``"leak"`` resets to 0.
+    v_threshold, reset, v_reset (0 where None), reset_delay and strict as for LIF.
     """
+
+    spiking: ClassVar[bool] = True
 
     v_threshold: Any
     reset: str = "leak"
+    v_reset: Any = None
+    reset_delay: bool = False
+    strict: bool = False
 
-    def check(self) -> None:
-        _check_hints(self)
-        _check_neurons(self.reset, {"v_threshold": self.set_array("v_threshold", ndim=(0, 1, 2, 3)).shape})
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        _check_fits("v_threshold", self.v_threshold.shape, input_shape)
-        return input_shape
+@primitive
+class CubaLIF(Neurons):
+    """Current-based LIF: its input is integrated to a synaptic current, which decays and drives the membrane.
 
-    def parameters(self) -> Mapping[str, Parameter]:
-        return {"threshold": Parameter("membrane", self.v_threshold)}
+    tau_syn: the current's time constant in steps, 1 or more. The membrane reads the current of the same step. All
+    others as for LIF.
+    """
 
-    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
-        membrane, x = types.of("membrane").span, types.input.span
-        return None if membrane is None or x is None else membrane + x
+    spiking: ClassVar[bool] = True
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array]:
-        membrane = bound.types.of("membrane")
-        return _fire(membrane.cast(bound.lift(state, membrane) + bound.exact_input(x)), self.reset, bound)
+    tau_syn: Any
+    tau: Any
+    v_leak: Any
+    v_threshold: Any
+    reset: str = "leak"
+    v_reset: Any = None
+    reset_delay: bool = False
+    strict: bool = False
 
-    def lower(self, at: LoweringContext) -> list[Lowered]:
-        return _lower_neurons("TalonIF", self.reset, at)
+
+@primitive
+class LI(Neurons):
+    """Leaky integrators: LIF neurons that never spike. The result is the membrane. tau, v_leak: as for LIF."""
+
+    emits_membrane: ClassVar[bool] = True
+
+    tau: Any
+    v_leak: Any
+
+
+@primitive
+class I(Neurons):  # noqa: E742 (NIR's name)
+    """Integrators: the result is the sum of all inputs since the sample began."""
+
+    emits_membrane: ClassVar[bool] = True
+
+
+@primitive
+class CubaLI(Neurons):
+    """Current-based leaky integrators: CubaLIF neurons that never spike. The result is the membrane."""
+
+    emits_membrane: ClassVar[bool] = True
+
+    tau_syn: Any
+    tau: Any
+    v_leak: Any
 
 
 def per_neuron(values: Array, shape: Shape) -> Array:
@@ -140,58 +296,9 @@ def per_neuron(values: Array, shape: Shape) -> Array:
     return np.broadcast_to(values, shape)
 
 
-def _check_hints(node: Primitive) -> None:
-    for hint in ("weight_t", "bias_t", "accum_t", "result_t"):
-        if getattr(node, hint) is not None:
-            raise GraphError(f"{hint} has no meaning for neurons; give their membrane type in the precision")
-
-
-def _check_neurons(reset: str, shapes: Mapping[str, Shape]) -> None:
-    as_choice("reset", reset, RESETS)
-    larger = {shape for shape in shapes.values() if np.prod(shape) > 1}
-    if len(larger) > 1:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise GraphError(f"the neuron parameters must have one shape (or a single value each), not {listed}")
-
-
-def _check_fits(name: str, shape: Shape, input_shape: Shape) -> None:
+def check_fits(name: str, shape: Shape, input_shape: Shape) -> None:
+    """Raise GraphError where a parameter's shape is neither one value, one per channel, nor one per neuron."""
     if shape not in (input_shape, (input_shape[0],), (), (1,)):
         raise GraphError(
             f"{name} has shape {shape}, which fits neither the input {input_shape} nor its {input_shape[0]} channel(s)"
         )
-
-
-def _fire(v: Array, reset: str, bound: Bound) -> tuple[Array, Array]:
-    """Compare the new membrane with the threshold and reset what spiked; returns spikes and the next membrane."""
-    shape = v.shape[1:]
-    threshold = per_neuron(bound.parameters["threshold"], shape)
-    spikes = v >= threshold
-    if reset == "subtract":
-        after = bound.types.of("membrane").cast(np.where(spikes, v - threshold, v))
-    else:
-        leak = bound.parameters.get("leak")
-        after = np.where(spikes, 0.0 if leak is None else per_neuron(leak, shape), v)
-    return spikes.astype(np.float64), after
-
-
-def _lower_neurons(class_name: str, reset: str, at: LoweringContext) -> list[Lowered]:
-    """Per-neuron tables of every parameter, and the types that the kernel's one cast goes to."""
-    types = at.bound.types
-    tables = {
-        f"{name}_data": per_neuron(values, at.input_shape).ravel()[at.order]
-        for name, values in at.bound.parameters.items()
-    }
-    layer = {
-        "class_name": class_name,
-        "name": at.name,
-        "inputs": [*at.inputs, at.restart],
-        "n_in": int(np.prod(at.input_shape)),
-        "subtract": reset == "subtract",
-        **tables,
-    }
-    precision = {
-        "membrane": str(types.membrane),
-        **{name: str(types.of(role)) for name, role in at.bound.roles.items()},
-        "result": str(types.result),
-    }
-    return [Lowered(layer, precision, at.order)]

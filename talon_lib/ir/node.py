@@ -33,7 +33,12 @@ class NodeTypes:
     weight: NumberType | None = None
     bias: NumberType | None = None
     membrane: NumberType | None = None
+    current: NumberType | None = None
     decay: NumberType | None = None
+
+    def assigned(self) -> dict[str, NumberType]:
+        """The types that there are, by role."""
+        return {role: number for role, number in vars(self).items() if number is not None}
 
     def of(self, role: str) -> NumberType:
         """The type that parameters of this role (a field's name) are rounded to."""
@@ -41,6 +46,10 @@ class NodeTypes:
         if number is None:
             raise GraphError(f"no {role} type was assigned to this node")
         return number
+
+
+State = Mapping[str, Array]
+"""What a node keeps from step to step, ``(batch, …)`` by name; the name says which of the node's types it has."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +135,14 @@ class LoweringContext:
 class Lowered:
     """One hls4ml layer: its dictionary for ``ModelGraph.from_layer_list`` and the type of each of its tensors.
 
-    order: that of the result's values (``ir.layout``), where it is not the standard one of the result's shape.
+    order: that of the result's values (``ir.layout``), where it is not the standard one of the result's shape. probes:
+    what C simulation sees of every neuron: "spike" and the names of its state.
     """
 
     layer: dict[str, Any]
     precision: dict[str, str]
     order: Array | None = None
+    probes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,10 @@ class Primitive(ABC):
     reuse_factor: int | None = None
 
     spiking: ClassVar[bool] = False
-    """Whether the node emits spikes: its result is 0 or 1 and its ``state`` is a membrane."""
+    """Whether the node emits spikes: its result is 0 or 1."""
+
+    emits_membrane: ClassVar[bool] = False
+    """Whether the result is the node's membrane, and of its type."""
 
     passes_type: ClassVar[bool] = False
     """Whether the result has the input's type unchanged (shape changes, markers)."""
@@ -211,15 +225,15 @@ class Primitive(ABC):
         """The tensors that hardware stores, in float and unrounded."""
 
     @abstractmethod
-    def initial_state(self, batch: int, input_shape: Shape) -> Array | None:
-        """The state before the first step, ``(batch, …)`` in float64; None for a node without memory."""
+    def initial_state(self, batch: int, input_shape: Shape) -> State:
+        """The state before the first step, in float64; empty for a node without memory."""
 
     @abstractmethod
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         """Bounds of the one exact sum of a step; None where the types are floating point or nothing is summed."""
 
     @abstractmethod
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         """One timestep: the result ``(batch, *output_shape)`` and the next state."""
 
     @abstractmethod
@@ -298,8 +312,8 @@ class Primitive(ABC):
 class Memoryless(Primitive):
     """Family of the nodes whose result depends on the present step alone."""
 
-    def initial_state(self, batch: int, input_shape: Shape) -> None:
-        return None
+    def initial_state(self, batch: int, input_shape: Shape) -> State:
+        return {}
 
 
 CONTRACT = Primitive.__abstractmethods__

@@ -20,6 +20,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    State,
     Support,
     primitive,
 )
@@ -89,12 +90,12 @@ class BatchNorm(Normalization):
         x, scale, shift = types.input.span, types.of("weight").span, types.of("bias").span
         return None if x is None or scale is None or shift is None else x * scale + shift
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         scale, shift = (
             bound.lift(bound.parameters[name].reshape(-1, *(1 for _ in x.shape[2:])), bound.types.of(bound.roles[name]))
             for name in ("scale", "shift")
         )
-        return bound.types.result.cast(bound.exact_input(x) * scale + shift), None
+        return bound.types.result.cast(bound.exact_input(x) * scale + shift), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         scale, shift = at.bound.parameters["scale"], at.bound.parameters["shift"]
@@ -197,12 +198,12 @@ class LayerNorm(Normalization):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         axes = tuple(range(-len(self.normalized_shape), 0))
         weight, bias = (bound.parameters[name].reshape(self.normalized_shape) for name in ("weight", "bias"))
         centred = x - x.mean(axis=axes, keepdims=True)
         variance = np.square(centred).mean(axis=axes, keepdims=True)
-        return bound.types.result.cast(centred / np.sqrt(variance + self.eps) * weight + bias), None
+        return bound.types.result.cast(centred / np.sqrt(variance + self.eps) * weight + bias), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         raise UnsupportedError(self.io_parallel.remark)

@@ -21,6 +21,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    State,
     Support,
     primitive,
 )
@@ -94,8 +95,8 @@ class MaxPool2d(Pool):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return self.sliding.over(x, fill=-np.inf).max(axis=(-2, -1)), None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return self.sliding.over(x, fill=-np.inf).max(axis=(-2, -1)), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         sliding, size = self.sliding, at.input_shape[1:]
@@ -194,14 +195,14 @@ class AvgPool2d(Pool):
         # two bits below the result's last: where it is halfway between two values, the quotient's rest decides
         return Span(min(x.lsb, result.lsb - 2), x.msb).times(self.sliding.taps)
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         divisor = self.divisors(x.shape[2:])
         view = self.sliding.over(x)
         if bound.span is None:
-            return bound.types.result.cast(view.sum(axis=(-2, -1), dtype=np.float64) / divisor), None
+            return bound.types.result.cast(view.sum(axis=(-2, -1), dtype=np.float64) / divisor), state
         fraction = -bound.span.lsb
         total = ScaledInt.of(view, fraction).values.sum(axis=(-2, -1))
-        return _quotients(total, fraction, divisor, bound.types.result), None
+        return _quotients(total, fraction, divisor, bound.types.result), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         size = at.input_shape[1:]

@@ -20,6 +20,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    State,
     Support,
     primitive,
 )
@@ -63,8 +64,8 @@ class Input(Wiring):
             raise GraphError(f"input_type is {self.shape}; data of shape {input_shape} does not fit")
         return self.shape
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return bound.types.result.cast(x), None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return bound.types.result.cast(x), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         shape = list(channels_last(at.input_shape))
@@ -94,8 +95,8 @@ class Output(Wiring):
             raise GraphError(f"output_type is {expected}, but {input_shape} arrives")
         return expected
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return x, None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return x, state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         return []
@@ -125,8 +126,8 @@ class Flatten(Wiring):
             raise GraphError(f"start_dim {self.start_dim} to end_dim {self.end_dim} is no range of shape {input_shape}")
         return (*input_shape[:start], int(np.prod(input_shape[start : end + 1])), *input_shape[end + 1 :])
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return x.reshape(len(x), *self.output_shape(x.shape[1:])), None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return x.reshape(len(x), *self.output_shape(x.shape[1:])), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         shape = self.output_shape(at.input_shape)
@@ -164,8 +165,8 @@ class Passing(Wiring):
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return x, None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return x, state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         return []
@@ -270,8 +271,8 @@ class ChannelSplit(Wiring):
         dim = self.dim % (result.ndim - 1) + 1
         return np.take(result, range(start, start + self.split_sections[edge]), axis=dim)
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
-        return x, None
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return x, state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         if self.dim % len(at.input_shape) != 0:

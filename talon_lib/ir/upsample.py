@@ -19,6 +19,7 @@ from talon_lib.ir.node import (
     NodeTypes,
     Operations,
     Parameter,
+    State,
     Support,
     primitive,
 )
@@ -87,11 +88,11 @@ class Upsample(Memoryless):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         return None
 
-    def step(self, x: Array, state: Array | None, bound: Bound) -> tuple[Array, Array | None]:
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         shape = x.shape[1:]
         if self.mode == "nearest":
             rows, columns = self._sources(shape)
-            return x[:, :, rows[:, None], columns], None
+            return x[:, :, rows[:, None], columns], state
         values = np.asarray(x, np.float64)
         for axis, before, after, scale in zip(
             (2, 3), shape[1:], self.output_shape(shape)[1:], self._scales(shape), strict=True
@@ -99,7 +100,7 @@ class Upsample(Memoryless):
             low, high, weight = _linear(before, after, scale, self.align_corners)
             weight = weight.reshape(-1, 1) if axis == 2 else weight
             values = np.take(values, low, axis) * (1.0 - weight) + np.take(values, high, axis) * weight
-        return bound.types.result.cast(values), None
+        return bound.types.result.cast(values), state
 
     def macs(self, input_shape: Shape) -> int:
         return 0
@@ -160,7 +161,9 @@ def _nearest(before: int, after: int, scale: float) -> Array:
 def _linear(before: int, after: int, scale: float, align_corners: bool) -> tuple[Array, Array, Array]:
     """The two indices that each of ``after`` places lies between, and the weight of the second."""
     places = np.arange(after, dtype=np.float64)
-    if align_corners:
+    if after == before:  # whatever the factor is, a size that stays is copied
+        at = places
+    elif align_corners:
         at = places * ((before - 1) / (after - 1) if after > 1 else 0.0)
     else:
         at = np.maximum((places + 0.5) * scale - 0.5, 0.0)

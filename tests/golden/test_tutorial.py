@@ -136,7 +136,7 @@ def test_the_script_leaves_a_project_that_was_compared_and_rebuilds_alone(printe
     assert sdk | {"written_files", "csim"} == set(keys)
     assert [path.name for path in folder.iterdir()] == ["hls4ml_project"]
     project = folder / "hls4ml_project"
-    for name in ("firmware/parameters.h", "firmware/nnet_utils/nnet_lif.h", "firmware/nnet_utils/nnet_if.h"):
+    for name in ("firmware/parameters.h", "firmware/nnet_utils/nnet_neuron.h"):
         assert (project / name).is_file()
     # only the standard library: an isolated interpreter without site packages
     command = [sys.executable, "-I", "-S", "build.py", "csim"]

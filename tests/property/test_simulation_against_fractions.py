@@ -216,8 +216,8 @@ def observed_run(graph, bound, inputs, steps):
 
     def observe(step, name, result, state, x):
         seen[step][0][name] = result.copy()
-        if state is not None:
-            seen[step][1][name] = state.copy()
+        if state:
+            seen[step][1][name] = state["membrane"].copy()
 
     simulation = run(graph, bound, inputs, steps, observers=(observe,))
     return simulation, seen

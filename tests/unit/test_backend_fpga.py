@@ -177,8 +177,6 @@ def test_compile_describes_the_hardware(fpga, graph, tmp_path, monkeypatch):
     assert (metadata["part"], metadata["clock_period_ns"]) == ("xczu7ev-ffvc1156-2-e", 4)
     assert metadata["template_paths"] == [
         "firmware/nnet_utils/nnet_neuron.h",
-        "firmware/nnet_utils/nnet_lif.h",
-        "firmware/nnet_utils/nnet_if.h",
     ]
     config = metadata["hls4ml_config"]
     assert (config["Part"], config["ClockPeriod"], config["IOType"]) == ("xczu7ev-ffvc1156-2-e", 4, "io_parallel")
@@ -351,7 +349,8 @@ def test_a_difference_cannot_be_missed(fpga, graph, monkeypatch):
 
         def wrong(step, name, result, state, x):
             if (step, name) == (2, "if2"):
-                state = state + np.eye(*state.shape)[[0] * len(state)]
+                membrane = state["membrane"]
+                state = {"membrane": membrane + np.eye(*membrane.shape)[[0] * len(membrane)]}
             observers[0](step, name, result, state, x)
 
         return real(*arguments, observers=(wrong,))

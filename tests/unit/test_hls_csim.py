@@ -134,7 +134,7 @@ def test_a_corrupted_threshold_shows_as_the_first_difference(built):
         bound,
         inputs,
         steps,
-        observers=(lambda t, n, y, v, x: n == "lif" and fires.append((y.copy(), v.copy())),),
+        observers=(lambda t, n, y, v, x: n == "lif" and fires.append((y.copy(), v["membrane"].copy())),),
     )
     spiked = np.array([spikes[:, neuron] for spikes, _ in fires]).T  # (samples, steps)
     assert spiked.any()

@@ -291,7 +291,7 @@ def test_floating_point_rounds_weights_results_and_membranes_once_each(name, kin
     graph = ir.Graph(nodes, graph.edges)
     bound = bind_graph(graph, name)
     seen = []
-    run(graph, bound, SAMPLES, 3, observers=(lambda t, n, y, v, x: seen.append((n, y, v)),))
+    run(graph, bound, SAMPLES, 3, observers=(lambda t, n, y, v, x: seen.append((n, y, v.get("membrane"))),))
     weight, bias = rounded(nodes["fc1"].weight), rounded(nodes["fc1"].bias)
     decay, leak, threshold = (rounded(np.float32(v)) for v in (0.0, 0.1, 0.7))
     decay = rounded(1.0 - 1.0 / 3.0)

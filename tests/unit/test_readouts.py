@@ -59,7 +59,7 @@ def test_a_membrane_readout_needs_neurons_before_the_output():
     nodes = {"x": ir.Input((2,)), "fc": ir.Affine(np.eye(2)), "y": ir.Output((2,))}
     simulation = simulate([[0.5, 1.0]], 2, ir.Graph(nodes, [("x", "fc"), ("fc", "y")]))
     assert simulation.scores("y").tolist() == [[[0.5, 1.0]], [[1.0, 2.0]]]
-    with pytest.raises(ConfigError, match="output 'y' is not fed by one node of spiking neurons"):
+    with pytest.raises(ConfigError, match="output 'y' is not fed by one node of neurons"):
         simulation.scores("y", "membrane")
 
 

@@ -28,9 +28,10 @@ from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.formats import hdf5
 from talon_lib.ir.conv import Conv1d, Conv2d
+from talon_lib.ir.fields import per_neuron
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.linear import Affine
-from talon_lib.ir.neuron import IF, LIF, per_neuron
+from talon_lib.ir.neuron import IF, LIF
 from talon_lib.ir.node import HINTS, Primitive
 from talon_lib.ir.pool import AvgPool2d
 from talon_lib.ir.structure import Flatten, Input, Output

@@ -24,7 +24,7 @@ TABLES = ("decay", "leak", "threshold", "reset", "synapse")
 """All parameters that a kind of neuron may have, in the order in which the kernel takes them."""
 
 _FIRING = ("threshold", "reset")
-_FLAGS = ("subtract", "delayed", "strict")
+_FLAGS = ("subtract", "delayed", "strict", "forgets")
 
 
 class TalonNeurons(Layer):
@@ -74,6 +74,7 @@ _CONFIG = """struct config{index} : nnet::neuron_config {{
     static const bool subtract = {subtract};
     static const bool delayed = {delayed};
     static const bool strict = {strict};
+    static const bool forgets = {forgets};
     static const unsigned io_type = nnet::{iotype};
     static const unsigned reuse_factor = {reuse};
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in, reuse_factor);

@@ -10,13 +10,14 @@ from typing import Any
 
 from talon_lib.ir.activation import ELU, GELU, Dropout, PReLU, ReLU, Sigmoid, Softmax, Tanh
 from talon_lib.ir.conv import Conv1d, Conv2d, SepConv2d
+from talon_lib.ir.delay import Delay
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.linear import Affine, SpikingAffine
-from talon_lib.ir.neuron import IF, LI, LIF, CubaLI, CubaLIF, I
+from talon_lib.ir.neuron import IF, LI, LIF, CubaLI, CubaLIF, I, Threshold
 from talon_lib.ir.node import Primitive, list_primitives, primitive
-from talon_lib.ir.norm import BatchNorm1d, BatchNorm2d, LayerNorm
-from talon_lib.ir.pool import AvgPool2d, MaxPool2d
+from talon_lib.ir.norm import BatchNorm1d, BatchNorm2d, LayerNorm, Scale
+from talon_lib.ir.pool import AvgPool2d, MaxPool2d, SumPool2d
 from talon_lib.ir.structure import ChannelSplit, Concat, Flatten, HybridRegion, Input, Output, Skip
 from talon_lib.ir.upsample import Upsample
 
@@ -36,6 +37,7 @@ __all__ = [
     "Conv2d",
     "CubaLI",
     "CubaLIF",
+    "Delay",
     "Dropout",
     "Flatten",
     "Graph",
@@ -48,13 +50,16 @@ __all__ = [
     "PReLU",
     "Primitive",
     "ReLU",
+    "Scale",
     "SepConv2d",
     "Shape",
     "Sigmoid",
     "Skip",
     "Softmax",
     "SpikingAffine",
+    "SumPool2d",
     "Tanh",
+    "Threshold",
     "Upsample",
     "list_primitives",
     "primitive",

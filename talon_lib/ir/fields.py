@@ -130,6 +130,21 @@ def check_size(shape: Shape, what: str) -> None:
         raise GraphError(f"{what} has the shape {shown(shape)}, which is more than {MOST_VALUES:,} values")
 
 
+def per_neuron(values: Array, shape: Shape) -> Array:
+    """Spread a parameter over neurons of ``shape``: one value, one per channel, or one per neuron already."""
+    if values.ndim == 1 and values.shape != shape and values.size > 1:
+        values = values.reshape(-1, *(1 for _ in shape[1:]))
+    return np.broadcast_to(values, shape)
+
+
+def check_fits(name: str, shape: Shape, input_shape: Shape) -> None:
+    """Raise GraphError where a parameter's shape is neither one value, one per channel, nor one per neuron."""
+    if shape not in (input_shape, (input_shape[0],), (), (1,)):
+        raise GraphError(
+            f"{name} has shape {shape}, which fits neither the input {input_shape} nor its {input_shape[0]} channel(s)"
+        )
+
+
 def checks_arguments(cls: _CLS) -> _CLS:
     """Class decorator: arguments that are missing, or that the class does not have, are a GraphError."""
     init, signature = cls.__init__, inspect.signature(cls)  # type: ignore[misc]

@@ -23,13 +23,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from talon_lib.errors import GraphError
-from talon_lib.fixed import Array, Span
-from talon_lib.ir.fields import as_choice, as_flag
+from talon_lib.fixed import Array, NumberType, Span
+from talon_lib.ir.fields import as_choice, as_flag, check_fits, per_neuron
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
     Lowered,
     LoweringContext,
+    Memoryless,
     NodeTypes,
     Operations,
     Parameter,
@@ -64,7 +65,7 @@ class Neurons(Primitive):
         for hint in ("weight_t", "bias_t", "accum_t", "result_t"):
             if getattr(self, hint) is not None:
                 raise GraphError(f"{hint} has no meaning for neurons; give their membrane type in the precision")
-        given = [name for name in _VALUES if self.value(name) is not None]
+        given = [name for name in _VALUES if hasattr(self, name) and (name != "v_reset" or self.v_reset is not None)]
         shapes = {name: self.set_array(name, ndim=(0, 1, 2, 3)).shape for name in given}
         for name in ("tau", "tau_syn"):
             if name in given and (getattr(self, name) < 1).any():
@@ -179,27 +180,28 @@ class Neurons(Primitive):
             for name, values in at.bound.parameters.items()
         }
         types, roles = at.bound.types, dict(at.bound.roles)
-        if self.spiking and "reset" not in tables:
+        if self.spiking and "reset_data" not in tables:
             tables["reset_data"] = tables.get("leak_data", np.zeros(len(at.order)))
             roles["reset"] = "membrane"
-        layer = {
-            "class_name": f"Talon{self.kind}",
-            "name": at.name,
-            "inputs": [*at.inputs, at.restart],
-            "n_in": len(at.order),
-            "subtract": self.reset == "subtract",
-            "delayed": self.reset_delay,
-            "strict": self.strict,
-            **tables,
-        }
-        states = list(self.initial_state(1, at.input_shape))
-        precision = {
-            **{name: str(types.of(name)) for name in states},
-            **{name: str(types.of(role)) for name, role in roles.items()},
-            "result": str(types.result),
-        }
-        probes = ("spike", *states) if self.spiking else tuple(states)
-        return [Lowered(layer, precision, at.order, probes)]
+        flags = {"subtract": self.reset == "subtract", "delayed": self.reset_delay, "strict": self.strict}
+        states = tuple(self.initial_state(1, at.input_shape))
+        numbers = {name: types.of(name) for name in states} | {name: types.of(role) for name, role in roles.items()}
+        return [kernel(at, self.kind, flags | tables, numbers, ("spike", *states) if self.spiking else states)]
+
+
+def kernel(
+    at: LoweringContext, kind: str, given: Mapping[str, Any], numbers: Mapping[str, NumberType], probes: tuple[str, ...]
+) -> Lowered:
+    """The layer of our kernel for ``kind``: flags and tables in ``given``, and the type of each table and state."""
+    layer = {
+        "class_name": f"Talon{kind}",
+        "name": at.name,
+        "inputs": [*at.inputs, at.restart],
+        "n_in": len(at.order),
+        **given,
+    }
+    precision = {name: str(number) for name, number in numbers.items()} | {"result": str(at.bound.types.result)}
+    return Lowered(layer, precision, at.order, probes)
 
 
 @primitive
@@ -289,16 +291,45 @@ class CubaLI(Neurons):
     v_leak: Any
 
 
-def per_neuron(values: Array, shape: Shape) -> Array:
-    """Spread a parameter over neurons of ``shape``: one value, one per channel, or one per neuron already."""
-    if values.ndim == 1 and values.shape != shape and values.size > 1:
-        values = values.reshape(-1, *(1 for _ in shape[1:]))
-    return np.broadcast_to(values, shape)
+@primitive
+class Threshold(Memoryless):
+    """Spikes where the input exceeds the threshold, ``x > threshold``; nothing is kept.
 
+    threshold: one value, one per channel ``(C,)``, or one per value (the input's shape), of the node's weight type.
+    """
 
-def check_fits(name: str, shape: Shape, input_shape: Shape) -> None:
-    """Raise GraphError where a parameter's shape is neither one value, one per channel, nor one per neuron."""
-    if shape not in (input_shape, (input_shape[0],), (), (1,)):
-        raise GraphError(
-            f"{name} has shape {shape}, which fits neither the input {input_shape} nor its {input_shape[0]} channel(s)"
-        )
+    spiking: ClassVar[bool] = True
+
+    threshold: Any
+
+    def check(self) -> None:
+        self.set_array("threshold", ndim=(0, 1, 2, 3))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        check_fits("threshold", self.threshold.shape, input_shape)
+        return input_shape
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"threshold": Parameter("weight", self.threshold.ravel())}  # what has more dimensions is synapses
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        return types.input.span
+
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        return (x > self._thresholds(bound, x.shape[1:])).astype(np.float64), state
+
+    def _thresholds(self, bound: Bound, shape: Shape) -> Array:
+        return per_neuron(bound.parameters["threshold"].reshape(self.threshold.shape), shape)
+
+    def macs(self, input_shape: Shape) -> int:
+        return 0
+
+    def effective_operations(self, x: Array, bound: Bound) -> Operations:
+        return Operations()
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        """An integrate-and-fire neuron that starts from 0 at every step."""
+        types, thresholds = at.bound.types, self._thresholds(at.bound, at.input_shape).ravel()[at.order]
+        given = {"strict": True, "forgets": True, "threshold_data": thresholds, "reset_data": np.zeros_like(thresholds)}
+        numbers = {"membrane": types.input, "threshold": types.of("weight"), "reset": types.input}
+        return [kernel(at, "IF", given, numbers, ("spike",))]

@@ -1,4 +1,4 @@
-"""Normalizations, with the statistics that training has left."""
+"""Normalizations, with the statistics that training has left, and plain scaling."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
-from talon_lib.fixed import Array, Span
+from talon_lib.fixed import Array, FixedType, NumberType, Span
 from talon_lib.ir.activation import slopes_layer
-from talon_lib.ir.fields import as_count, as_number, as_shape, shown
+from talon_lib.ir.fields import as_count, as_number, as_shape, check_fits, per_neuron, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
@@ -98,23 +98,69 @@ class BatchNorm(Normalization):
         return bound.types.result.cast(bound.exact_input(x) * scale + shift), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        scale, shift = at.bound.parameters["scale"], at.bound.parameters["shift"]
-        if (scale == 1).all() and (shift == 0).all():
-            # hls4ml removes such a layer, and the cast to the result with it
-            return [slopes_layer(at, np.ones(int(np.prod(at.input_shape))), "ap_ufixed<2,2>")]
-        one_each = len(at.input_shape) == 1  # a Flatten may have left any order, so that places say no channel
-        layer = {
-            "class_name": "BatchNormalization",
-            "name": at.name,
-            "inputs": list(at.inputs),
-            "n_in": int(np.prod(at.input_shape)),
-            "n_filt": -1 if one_each else self.num_features,
-            "scale_data": scale[at.order] if one_each else scale,
-            "bias_data": shift[at.order] if one_each else shift,
-        }
-        types = at.bound.types
-        precision = {"scale": str(types.weight), "bias": str(types.bias), "result": str(types.result)}
-        return [Lowered(layer, precision, at.order)]
+        return [
+            scaling_layer(at, at.bound.parameters["scale"], at.bound.parameters["shift"], at.bound.types.of("bias"))
+        ]
+
+
+def scaling_layer(at: LoweringContext, scale: Array, shift: Array, shift_type: NumberType) -> Lowered:
+    """The hls4ml layer that multiplies and shifts, by channel ``(C,)`` or by value (the input's shape)."""
+    if (scale == 1).all() and (shift == 0).all():
+        # hls4ml removes such a layer, and the cast to the result with it
+        return slopes_layer(at, np.ones(len(at.order)), "ap_ufixed<2,2>")
+    by_channel = len(at.input_shape) > 1 and scale.shape == at.input_shape[:1]
+    if not by_channel:  # a Flatten may have left any order, so that places say no channel
+        scale, shift = (np.broadcast_to(v, at.input_shape).ravel()[at.order] for v in (scale, shift))
+    layer = {
+        "class_name": "BatchNormalization",
+        "name": at.name,
+        "inputs": list(at.inputs),
+        "n_in": len(at.order),
+        "n_filt": len(scale) if by_channel else -1,
+        "scale_data": scale,
+        "bias_data": shift,
+    }
+    types = at.bound.types
+    precision = {"scale": str(types.weight), "bias": str(shift_type), "result": str(types.result)}
+    return Lowered(layer, precision, at.order)
+
+
+@primitive
+class Scale(Normalization):
+    """``y = scale * x``, elementwise.
+
+    scale: one value, one per channel ``(C,)``, or one per value (the input's shape).
+    """
+
+    scale: Any
+
+    def check(self) -> None:
+        self.set_array("scale", ndim=(0, 1, 2, 3))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        check_fits("scale", self.scale.shape, input_shape)
+        return input_shape
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        return {"scale": Parameter("weight", self.scale.ravel())}  # what has more dimensions counts as synapses
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        x, scale = types.input.span, types.of("weight").span
+        return None if x is None or scale is None else x * scale
+
+    def _scales(self, bound: Bound, shape: Shape) -> Array:
+        return per_neuron(bound.parameters["scale"].reshape(self.scale.shape), shape)
+
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        scale = bound.lift(self._scales(bound, x.shape[1:]), bound.types.of("weight"))
+        return bound.types.result.cast(bound.exact_input(x) * scale), state
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        scale = self._scales(at.bound, at.input_shape)
+        if self.scale.ndim <= 1 and len(at.input_shape) > 1:
+            scale = np.broadcast_to(at.bound.parameters["scale"], at.input_shape[:1])
+        zero = FixedType(1, 1, signed=False)
+        return [scaling_layer(at, scale, np.zeros_like(scale), zero)]
 
 
 @primitive

@@ -72,6 +72,30 @@ class Pool(Memoryless):
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
 
+    def as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> Lowered:
+        """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.
+
+        hls4ml's pooling rounds the sum before it divides; a convolution keeps both exact and casts once.
+        """
+        channels = at.input_shape[0]
+        weight = FixedType(1, 1 - shift, signed=False)
+        own = np.eye(channels)[:, :, None, None] * 2.0**-shift
+        kernel = np.broadcast_to(own, (channels, channels, *self.kernel_size))
+        layer = conv2d_layer(name, list(at.inputs), at.input_shape, self.sliding, kernel, np.zeros(channels))
+        precision = {
+            "weight": str(weight),
+            "bias": str(FixedType(1, 1, signed=False)),
+            "accum": str(self.sum_type(at.bound.types.input, shift)),
+            "result": str(result),
+        }
+        return Lowered(layer, precision)
+
+    def sum_type(self, x: NumberType, shift: int = 0) -> FixedType:
+        """The type of a window's exact sum, of inputs that are divided by ``2**shift`` already."""
+        assert isinstance(x, FixedType), "only fixed point is lowered"
+        span = x.span.times(self.sliding.taps)  # never reached upwards, for the largest value of a type is below it
+        return FixedType(span.bits + x.signed, span.msb - shift + x.signed, signed=x.signed)
+
 
 @primitive
 class MaxPool2d(Pool):
@@ -213,9 +237,9 @@ class AvgPool2d(Pool):
             )
         divisor, result = int(divisors[0]), at.bound.types.result
         if divisor & (divisor - 1) == 0:
-            return [self._as_convolution(at.name, at, divisor.bit_length() - 1, result)]
+            return [self.as_convolution(at.name, at, divisor.bit_length() - 1, result)]
         # the exact sum, and its quotient from a table
-        number, span = self._sum(at.bound.types.input), at.bound.span
+        number, span = self.sum_type(at.bound.types.input), at.bound.span
         if number.width > TABLE_BITS:
             raise UnsupportedError(
                 f"it divides by {divisor}, no power of two, and so reads a table of all sums; they have {number.width} "
@@ -224,33 +248,29 @@ class AvgPool2d(Pool):
         assert span is not None, "only fixed point is lowered"
         totals = np.left_shift(codes(number), -span.lsb - number.fraction)
         entries = _quotients(totals, -span.lsb, divisor, result)
-        first = self._as_convolution(f"{at.name}_stage1", at, 0, number)
+        first = self.as_convolution(f"{at.name}_stage1", at, 0, number)
         order = standard_order(self.output_shape(at.input_shape))
         return [first, table_layer(at.name, [first.layer["name"]], order, entries, result)]
 
-    def _as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> Lowered:
-        """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.
 
-        hls4ml's pooling rounds the sum before it divides; a convolution keeps both exact and casts once.
-        """
-        channels = at.input_shape[0]
-        weight = FixedType(1, 1 - shift, signed=False)
-        own = np.eye(channels)[:, :, None, None] * 2.0**-shift
-        kernel = np.broadcast_to(own, (channels, channels, *self.kernel_size))
-        layer = conv2d_layer(name, list(at.inputs), at.input_shape, self.sliding, kernel, np.zeros(channels))
-        precision = {
-            "weight": str(weight),
-            "bias": str(FixedType(1, 1, signed=False)),
-            "accum": str(self._sum(at.bound.types.input, shift)),
-            "result": str(result),
-        }
-        return Lowered(layer, precision)
+@primitive
+class SumPool2d(Pool):
+    """The sum of each window, padded with zeros; one cast."""
 
-    def _sum(self, x: NumberType, shift: int = 0) -> FixedType:
-        """The type of a window's exact sum, of inputs that are divided by ``2**shift`` already."""
-        assert isinstance(x, FixedType), "only fixed point is lowered"
-        span = x.span.times(self.sliding.taps)  # never reached upwards, for the largest value of a type is below it
-        return FixedType(span.bits + x.signed, span.msb - shift + x.signed, signed=x.signed)
+    kernel_size: Any = (2, 2)
+    stride: Any = None
+    padding: Any = (0, 0)
+    ceil_mode: bool = False
+
+    def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
+        return None if types.input.span is None else types.input.span.times(self.sliding.taps)
+
+    def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
+        view = bound.exact_input(self.sliding.over(x))
+        return bound.types.result.cast(view.sum(axis=(-2, -1))), state
+
+    def lower(self, at: LoweringContext) -> list[Lowered]:
+        return [self.as_convolution(at.name, at, 0, at.bound.types.result)]
 
 
 def _quotients(totals: Array, fraction: int, divisor: Any, result: NumberType) -> Array:

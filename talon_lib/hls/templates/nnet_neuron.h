@@ -32,6 +32,7 @@ struct neuron_config {
     static const bool subtract = false;
     static const bool delayed = false;
     static const bool strict = false;
+    static const bool forgets = false;    // every step starts from 0
     static const unsigned io_type = io_parallel;
     static const unsigned reuse_factor = 1;
     static const unsigned multiplier_limit = 10;
@@ -83,7 +84,7 @@ res_T neuron_step(unsigned n, bool restart, x_T x, typename CONFIG_T::membrane_t
     #pragma HLS INLINE
     typename CONFIG_T::membrane_t now = v[n];
     typename CONFIG_T::current_t current = 0;
-    if (restart)
+    if (restart || CONFIG_T::forgets)
         now = 0;
     if (CONFIG_T::current_based) {
         if (!restart)

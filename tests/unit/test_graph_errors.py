@@ -430,6 +430,7 @@ BY_PRIMITIVE = {  # where a field of the same name is another one, or may be Non
     ("Conv1d", "stride"): {**SIZES, "two numbers": (1, 1)},
     ("MaxPool2d", "stride"): without(SIZES, "None"),
     ("AvgPool2d", "stride"): without(SIZES, "None"),
+    ("SumPool2d", "stride"): without(SIZES, "None"),
 }
 
 
@@ -502,7 +503,7 @@ ARGUMENTS = {
     "no arguments": (lambda: ir.Graph(), "nodes"),
     "an argument that there is not": (lambda: made(cycles=True), "cycles"),
     "a field that there is not": (lambda: ir.ReLU(slope=0.1), "slope"),
-    "too many fields": (lambda: ir.IF(1.0, "leak", 2), "IF"),
+    "too many fields": (lambda: ir.IF(1.0, "leak", None, False, False, 2), "IF"),
     "a name of two lines": (lambda: made(nodes=LINES, edges=[("x", "out")]), "two"),
     "an edge of two lines": (lambda: made(edges=[("image", "two\nlines")]), "two lines"),
     "an image without end": (

@@ -173,9 +173,9 @@ def images(rng):
         ir.Threshold(0.1),
         ir.SumPool2d(2, stride=1),
         ir.LI([2.0, 3.0], 0.1),
-        ir.Threshold(rng.normal(0, 0.3, (2, 4, 3))),
+        ir.Threshold(rng.normal(0, 0.3, (2, 4, 2))),
         ir.Flatten(),
-        ir.Scale(rng.normal(0, 1, 24)),
+        ir.Scale(rng.normal(0, 1, 16)),
         ir.IF(0.3, strict=True, reset_delay=True, reset="subtract"),
         shape=IMAGE,
     )

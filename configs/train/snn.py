@@ -223,7 +223,7 @@ def write_nir(net: Network, path: Path) -> None:
         x = layer(x)
     nodes["output"] = nir.Output(np.array(x.shape[1:]))
     edges = list(itertools.pairwise(nodes))
-    nir.write(path, nir.NIRGraph(nodes, edges, metadata={"dt": DT}))
+    nir.write(path, nir.NIRGraph(nodes, edges, metadata={"dt": DT, "spike_comparison": ">="}))
 
 
 def fit(name: str, config: Config, data: Data, output: Path) -> None:

@@ -25,9 +25,9 @@ import numpy as np
 from talon_lib.errors import FormatError, GraphError
 from talon_lib.files import whole
 from talon_lib.formats import hdf5
+from talon_lib.ir.fields import per_neuron
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.neuron import per_neuron
 from talon_lib.ir.node import HINTS, Primitive, primitives
 
 VERSION = "0.0.1"

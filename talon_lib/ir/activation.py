@@ -28,6 +28,7 @@ from talon_lib.ir.node import (
     Parameter,
     State,
     Support,
+    fields_of,
     primitive,
 )
 
@@ -53,6 +54,10 @@ class Activation(Memoryless):
         if self.features is not None and input_shape[0] != self.features:
             raise GraphError(f"features is {self.features}, but inputs of shape {input_shape} arrive")
         return input_shape
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """Without features, which the input's shape says too."""
+        return {name: value for name, value in fields_of(self).items() if name != "features"}
 
     def macs(self, input_shape: Shape) -> int:
         return 0

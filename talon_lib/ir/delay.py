@@ -21,6 +21,7 @@ from talon_lib.ir.node import (
     Primitive,
     State,
     Support,
+    fields_of,
     primitive,
 )
 
@@ -46,6 +47,9 @@ class Delay(Primitive):
     def output_shape(self, input_shape: Shape) -> Shape:
         check_fits("steps", self.steps.shape, input_shape)
         return input_shape
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"steps": per_neuron(self.steps, input_shape)}
 
     def parameters(self) -> Mapping[str, Parameter]:
         return {}

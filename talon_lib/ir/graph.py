@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from talon_lib.errors import GraphError
 from talon_lib.ir.fields import as_count, as_flag, check_size, checks_arguments, shown
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import Primitive, fields_of
+from talon_lib.ir.node import Primitive
 from talon_lib.ir.structure import Input, Output
 
 Edge = tuple[str, str]
@@ -61,7 +61,15 @@ class Graph:
                 f"edge '{source}' -> '{target}' closes a cycle; remove it, or pass allow_cycles=True to let it carry "
                 "the value of the step before"
             )
-        _ = self.input_shapes  # shape inference over the whole graph
+        arriving = self.input_shapes  # shape inference over the whole graph
+        inferred = {
+            name: replace(node, output_type=arriving[name])
+            for name, node in self.outputs.items()
+            if node.output_type is None
+        }
+        if inferred:
+            object.__setattr__(self, "nodes", MappingProxyType({**self.nodes, **inferred}))
+            vars(self).pop("outputs")  # it is cached
 
     # --- structure -------------------------------------------------------------------------------------------------
 
@@ -234,19 +242,25 @@ class Graph:
     def fingerprint(self) -> str:
         """SHA-256 over structure and parameters; equal for graphs that compute the same by the same nodes.
 
-        Node names count, the order of nodes and edges and the metadata do not.
+        Node names count, and the order of edges where they are joined or part; other orders and the metadata do not.
         """
         digest = hashlib.sha256()
         for name in sorted(self.nodes):
             node = self.nodes[name]
             digest.update(json.dumps([name, node.kind]).encode())
-            for key, value in sorted(fields_of(node).items()):
+            for key, value in sorted(node.identity(self.input_shapes[name]).items()):
                 digest.update(key.encode())
                 if isinstance(value, np.ndarray):
                     digest.update(f"{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
                 else:
                     digest.update(repr(value).encode())
-        digest.update(json.dumps(sorted(self.edges)).encode())
+        digest.update(json.dumps([sorted(self.edges), sorted(self.feedback)]).encode())
+        for name in sorted(self.nodes):
+            before, after = self.predecessors(name), self.successors(name)
+            if self.nodes[name].concatenates is not None:
+                digest.update(json.dumps([name, "joins", before]).encode())
+            if any(self.carried_shape(name, target) != self.output_shapes[name] for target in after):
+                digest.update(json.dumps([name, "parts into", after]).encode())
         return digest.hexdigest()
 
     def __repr__(self) -> str:

@@ -36,6 +36,7 @@ from talon_lib.ir.node import (
     Parameter,
     Primitive,
     State,
+    fields_of,
     primitive,
 )
 
@@ -166,6 +167,14 @@ class Neurons(Primitive):
     def _fires(self, v: Array, threshold: Array) -> Array:
         fires: Array = v > threshold if self.strict else v >= threshold
         return fires
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """One value per neuron, the goal of the reset written out; r, which nothing uses, is left out."""
+        values = {name: self.value(name) for name in _VALUES if name != "r"}
+        if self.spiking and self.reset == "leak" and self.v_reset is None:
+            values["v_reset"] = np.zeros(1, np.float32) if self.value("v_leak") is None else self.value("v_leak")
+        others = {name: value for name, value in fields_of(self).items() if name not in _VALUES}
+        return others | {name: per_neuron(v, input_shape) for name, v in values.items() if v is not None}
 
     def macs(self, input_shape: Shape) -> int:
         return 0
@@ -317,6 +326,9 @@ class Threshold(Memoryless):
 
     def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         return (x > self._thresholds(bound, x.shape[1:])).astype(np.float64), state
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"threshold": per_neuron(self.threshold, input_shape)}
 
     def _thresholds(self, bound: Bound, shape: Shape) -> Array:
         return per_neuron(bound.parameters["threshold"].reshape(self.threshold.shape), shape)

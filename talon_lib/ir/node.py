@@ -277,6 +277,10 @@ class Primitive(ABC):
         """
         raise NotImplementedError(f"{self.kind} hands on its whole result")
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """The fields in a form that is equal for nodes that compute the same; what a fingerprint is made of."""
+        return fields_of(self)
+
     def own_bits(self, role: str) -> int | None:
         """How many bits the node itself asks for in a fixed-point run, for its weight, bias or result.
 

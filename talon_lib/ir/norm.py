@@ -22,6 +22,7 @@ from talon_lib.ir.node import (
     Parameter,
     State,
     Support,
+    fields_of,
     primitive,
 )
 
@@ -147,6 +148,9 @@ class Scale(Normalization):
     def span(self, types: NodeTypes, input_shape: Shape) -> Span | None:
         x, scale = types.input.span, types.of("weight").span
         return None if x is None or scale is None else x * scale
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"scale": per_neuron(self.scale, input_shape)}
 
     def _scales(self, bound: Bound, shape: Shape) -> Array:
         return per_neuron(bound.parameters["scale"].reshape(self.scale.shape), shape)

@@ -77,19 +77,22 @@ class Input(Wiring):
 class Output(Wiring):
     """Where results leave, unchanged.
 
-    output_type: shape of one sample without batch; must be what arrives.
+    output_type: shape of one sample without batch, which must be what arrives; where it is None, a Graph makes it that.
     """
 
     passes_type: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(remark="neither an Input's values nor the values of another Output")
     io_stream: ClassVar[Support] = io_parallel
 
-    output_type: Any
+    output_type: Any = None
 
     def check(self) -> None:
-        self.set("output_type", np.array(as_shape(self.output_type, "output_type")))
+        if self.output_type is not None:
+            self.set("output_type", np.array(as_shape(self.output_type, "output_type")))
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        if self.output_type is None:
+            return input_shape
         expected = tuple(int(n) for n in self.output_type)
         if input_shape != expected:
             raise GraphError(f"output_type is {expected}, but {input_shape} arrives")

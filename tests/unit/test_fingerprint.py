@@ -83,3 +83,44 @@ def test_names_cannot_be_confused_with_kinds_or_each_other():
         return ir.Graph(nodes, [("x", first), (first, second), (second, "y")]).fingerprint
 
     assert len({two("a", "b"), two("b", "a"), two("a, b", "c"), two("a", "b, c"), two('a"', "b"), two("a", '"b')}) == 6
+
+
+def test_one_value_for_all_neurons_is_the_value_of_each():
+    one = ir.LIF(tau=2.0, r=1.0, v_leak=0.5, v_threshold=1.0)
+    each = ir.LIF(tau=[2.0] * 3, r=7.0, v_leak=[0.5] * 3, v_threshold=[1.0] * 3, v_reset=0.5)
+    assert fingerprint(lif=one) == fingerprint(lif=each) != fingerprint(lif=ir.LIF(2.0, 1.0, 0.5, 1.0, v_reset=0.0))
+    assert fingerprint(lif=ir.ReLU()) == fingerprint(lif=ir.ReLU(features=3))
+
+
+@pytest.mark.parametrize(
+    ("node", "swapped"), [(ir.Concat(2), True), (ir.Skip("concat"), True), (ir.Skip("add"), False)]
+)
+def test_the_order_of_edges_matters_where_they_are_joined(node, swapped):
+    shape = (4,) if swapped else (2,)
+    nodes = {"x": ir.Input((2,)), "a": ir.ReLU(), "b": ir.Tanh(), "m": node, "y": ir.Output(shape)}
+    edges = [("x", "a"), ("x", "b"), ("a", "m"), ("b", "m"), ("m", "y")]
+    other = [("x", "a"), ("x", "b"), ("b", "m"), ("a", "m"), ("m", "y")]
+    assert (ir.Graph(nodes, edges).fingerprint != ir.Graph(nodes, other).fingerprint) == swapped
+
+
+def test_the_order_of_edges_matters_where_they_part():
+    nodes = {"x": ir.Input((4,)), "s": ir.ChannelSplit((2, 2)), "a": ir.ReLU(), "b": ir.Tanh(), "y": ir.Output((2,))}
+    edges = [("x", "s"), ("s", "a"), ("s", "b"), ("a", "y"), ("b", "y")]
+    assert ir.Graph(nodes, edges).fingerprint != ir.Graph(nodes, [edges[0], edges[2], edges[1], *edges[3:]]).fingerprint
+
+
+def test_a_graph_has_one_fingerprint_in_every_format(tmp_path):
+    rng = np.random.default_rng(2)
+    chain = [
+        ir.Conv2d(rng.normal(size=(2, 1, 2, 3)), rng.normal(size=2), padding=(1, 0)),
+        ir.LIF(tau=rng.uniform(1, 9, 2), r=1.0, v_leak=0.25, v_threshold=1.0),
+        ir.AvgPool2d(2),
+        ir.Flatten(),
+        ir.Affine(rng.normal(size=(3, 18)), rng.normal(size=3)),
+        ir.IF(v_threshold=0.7),
+    ]
+    nodes = {"x": ir.Input((1, 5, 8)), **{f"n{i}": node for i, node in enumerate(chain)}, "y": ir.Output()}
+    graph = ir.Graph(nodes, list(zip(nodes, list(nodes)[1:], strict=False)))
+    for name in ("a.nir", "a.t1c"):
+        ir.write(tmp_path / name, graph)
+        assert ir.read(tmp_path / name).fingerprint == graph.fingerprint

@@ -426,6 +426,7 @@ MALFORMED_FIELDS = {
 }
 BY_PRIMITIVE = {  # where a field of the same name is another one, or may be None
     ("HybridRegion", "mode"): CHOICE,
+    ("Output", "output_type"): without(SHAPE, "None"),
     ("Upsample", "mode"): CHOICE,
     ("Conv1d", "stride"): {**SIZES, "two numbers": (1, 1)},
     ("MaxPool2d", "stride"): without(SIZES, "None"),

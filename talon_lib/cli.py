@@ -11,12 +11,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from talon_lib._version import __version__
 from talon_lib.errors import ConfigError, TalonError
+
+if TYPE_CHECKING:
+    from talon_lib.ir.graph import Graph
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +74,8 @@ _hardware_options = _options(
     click.option("--clock-period", type=float, default=5.0, show_default=True, help="ns"),
 )
 
+_dt_option = click.option("--dt", type=float, help="seconds of a timestep, for NIR files; else the file's, or 1e-4")
+
 _strategy_option = click.option("--strategy", default="Latency", show_default=True, help="Latency or Resource")
 
 _io_option = click.option("--io-type", default="io_parallel", show_default=True, help="io_parallel or io_stream")
@@ -93,10 +98,9 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @click.argument("file", type=_FILE, required=False)
 @click.option("--primitives", is_flag=True, help="say which primitives there are, and what runs them")
-def info(file: Path | None, primitives: bool) -> None:
-    """Print what is in a network FILE."""
-    from talon_lib import ir
-    from talon_lib.cost.counts import count
+@_dt_option
+def info(file: Path | None, primitives: bool, dt: float | None) -> None:
+    """Print what is in a network FILE: nodes, shapes, parameters, memory, operations, and what hls4ml can hold."""
     from talon_lib.ir import support
 
     if primitives:
@@ -105,13 +109,45 @@ def info(file: Path | None, primitives: bool) -> None:
         if not primitives:
             raise ConfigError("give a file, or --primitives")
         return
-    graph = ir.read(file)
-    counts = count(graph)
+    graph = _read(file, dt)
     click.echo(f"{file}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
-    header = ("node", "kind", "from", "input", "output", "MACs/step", "neurons", "weight bytes (fp32)")
-    rows = [header]
+    for line in _metadata_lines(graph):
+        click.echo(line)
+    _print_nodes(graph)
+
+
+def _read(file: Path, dt: float | None) -> Graph:
+    from talon_lib import ir
+
+    return ir.read(file, **({} if dt is None else {"dt": dt}))
+
+
+def _metadata_lines(graph: Graph) -> list[str]:
+    lines = [f"  {key}: {value}" for key, value in graph.metadata.items() if not isinstance(value, dict)]
+    return lines + [
+        f"  recurrent: '{source}' -> '{target}' carries the step before" for source, target in graph.feedback
+    ]
+
+
+def _print_nodes(graph: Graph) -> None:
+    from talon_lib.cost.counts import count
+    from talon_lib.hls.lower import IO_TYPES, obstacles
+    from talon_lib.simulate import bind_graph
+
+    counts = count(graph)
+    bound = bind_graph(graph, HARDWARE_PRECISION)
+    refused = {io_type: obstacles(graph, bound, io_type) for io_type in IO_TYPES}
+    rows: list[tuple[str, ...]] = [
+        ("node", "kind", "from", "input", "output", "parameters", "bytes", "state", "MACs/step", *IO_TYPES)
+    ]
+    totals = [0, 0, 0, 0]
     for name in graph.order:
         node, own = graph.nodes[name], counts.get(name)
+        numbers = [0, 0, 0, 0]
+        if own is not None:
+            held = sum(tensor.values.size for tensor in node.parameters().values())
+            numbers = [held, own.weight_bytes, own.state_bits // 8, own.macs_per_step]
+        totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         rows.append(
             (
                 name,
@@ -119,10 +155,19 @@ def info(file: Path | None, primitives: bool) -> None:
                 ", ".join(graph.predecessors(name)) or "-",
                 "x".join(map(str, graph.input_shapes[name])),
                 "x".join(map(str, graph.output_shapes[name])),
-                *((f"{own.macs_per_step:,}", f"{own.neurons:,}", f"{own.weight_bytes:,}") if own else ("-", "-", "-")),
+                *(f"{number:,}" if number else "-" for number in numbers),
+                *("no" if name in refused[io_type] else "yes" for io_type in IO_TYPES),
             )
         )
+    rows.append(("all", "", "", "", "", *(f"{total:,}" for total in totals), "", ""))
     _print_table(rows)
+    click.echo(
+        f"bytes and state in fp32; io_parallel and io_stream: whether hls4ml can hold it, at {HARDWARE_PRECISION}"
+    )
+    reasons = {reason: None for found in refused.values() for reason in found.values()}
+    for reason in reasons:
+        places = [io_type for io_type, found in refused.items() if reason in found.values()]
+        click.echo(f"  {' and '.join(places)}: {reason}")
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -132,13 +177,28 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 @cli.command()
+@click.argument("source", type=_FILE)
+@click.argument("target", type=_FILE)
+@_dt_option
+def convert(source: Path, target: Path, dt: float | None) -> None:
+    """Read the network in SOURCE and write it to TARGET; the suffixes say the formats (.nir, .t1c)."""
+    from talon_lib import ir
+
+    graph = _read(source, dt)
+    options = {"dt": graph.metadata["dt"]} if target.suffix == ".nir" and "dt" in graph.metadata else {}
+    ir.write(target, graph, **options)
+    click.echo(f"{target}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
+
+
+@cli.command()
 @click.argument("file", type=_FILE)
 @click.option("--backend", "name", default="cpu", show_default=True, help="cpu or fpga")
-def validate(file: Path, name: str) -> None:
+@_dt_option
+def validate(file: Path, name: str, dt: float | None) -> None:
     """Say whether a backend can take the network in FILE."""
-    from talon_lib import backend, ir
+    from talon_lib import backend
 
-    graph = ir.read(file)
+    graph = _read(file, dt)
     found = backend.get_backend(name).validate(graph)
     for warning in found.warnings:
         click.echo(f"warning: {warning}")

@@ -23,7 +23,20 @@ from talon_lib.ir import support
 from talon_lib.sweep import stages
 
 REPOSITORY = Path(__file__).parents[2]
-VERBS = ["collect", "csim", "info", "plan", "profile", "project", "report", "simulate", "sweep", "synth", "validate"]
+VERBS = [
+    "collect",
+    "convert",
+    "csim",
+    "info",
+    "plan",
+    "profile",
+    "project",
+    "report",
+    "simulate",
+    "sweep",
+    "synth",
+    "validate",
+]
 
 
 @dataclass(frozen=True)
@@ -258,12 +271,41 @@ def good(*arguments: str) -> str:
 
 def test_info_prints_a_line_for_every_node() -> None:
     graph = ir.read("net.nir")
-    first, header, *rows = good("info", "net.nir").splitlines()
+    first, *rows = good("info", "net.nir").splitlines()
     assert first == f"net.nir: {graph!r}, fingerprint {graph.fingerprint[:16]}"
+    header, *rows = rows[[row.split()[0] for row in rows].index("node") :]
     assert header.split()[:3] == ["node", "kind", "from"]
-    assert [row.split()[:2] for row in rows] == [[name, graph.nodes[name].kind] for name in graph.order]
-    (affine,) = (row.split() for row in rows if row.startswith("fc "))
-    assert affine[2:] == ["input", "5", "3", "15", "0", "72"]  # 15 weights and 3 biases of 4 bytes
+    nodes = rows[: len(graph.nodes)]
+    assert [row.split()[:2] for row in nodes] == [[name, graph.nodes[name].kind] for name in graph.order]
+    (affine,) = (row.split() for row in nodes if row.startswith("fc "))
+    assert affine[2:] == ["input", "5", "3", "18", "72", "-", "15", "yes", "yes"]  # 15 weights and 3 biases of 4 bytes
+    assert rows[len(graph.nodes)].split()[0] == "all"
+
+
+def test_info_says_what_hls4ml_cannot_hold_and_why() -> None:
+    nodes = {"x": ir.Input((1, 6, 6)), "pool": ir.MaxPool2d(3, stride=1), "soft": ir.Softmax(), "y": ir.Output()}
+    ir.write("pool.t1c", ir.Graph(nodes, [("x", "pool"), ("pool", "soft"), ("soft", "y")]))
+    lines = good("info", "pool.t1c").splitlines()
+    (pool,) = (line.split() for line in lines if line.startswith("pool "))
+    assert pool[-2:] == ["yes", "no"]
+    (soft,) = (line.split() for line in lines if line.startswith("soft "))
+    assert soft[-2:] == ["no", "no"]
+    assert any(line.startswith("  io_stream: node 'pool' (MaxPool2d): ") for line in lines)
+    assert any(line.startswith("  io_parallel and io_stream: node 'soft' (Softmax): ") for line in lines)
+
+
+def test_convert_keeps_the_network() -> None:
+    fingerprint = ir.read("net.nir").fingerprint
+    assert fingerprint[:16] in good("convert", "net.nir", "net.t1c")
+    good("convert", "net.t1c", "again.nir")
+    assert ir.read("net.t1c").fingerprint == ir.read("again.nir").fingerprint == fingerprint
+
+
+def test_dt_is_for_nir_files() -> None:
+    assert "  dt: 5e-05" in good("info", "net.nir", "--dt=0.00005").splitlines()
+    good("convert", "net.nir", "net.t1c")
+    done = talon("info", "net.t1c", "--dt=0.1")
+    assert (done.code, done.err) == (2, "talon-dse: net.t1c: a .t1c file has no option 'dt'\n")
 
 
 def test_info_says_what_runs_each_primitive() -> None:

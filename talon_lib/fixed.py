@@ -95,6 +95,8 @@ class FloatType:
 
     def cast(self, x: Any) -> Array:
         """Round to nearest even; a float16 overflow becomes infinity, as IEEE 754 has it."""
+        if isinstance(x, ScaledInt):  # a float node between fixed-point ones
+            x = np.ldexp(x.values.astype(np.float64), -x.fraction)
         with np.errstate(over="ignore"):
             return np.asarray(x, np.float64).astype(np.float32 if self.bits == 32 else np.float16).astype(np.float64)
 
@@ -372,6 +374,10 @@ class ScaledInt:
 
     def __matmul__(self, other: ScaledInt) -> ScaledInt:
         return ScaledInt(self.values @ other.values, self.fraction + other.fraction)
+
+    def sum(self, axis: tuple[int, ...]) -> ScaledInt:
+        """The sum along ``axis``."""
+        return ScaledInt(self.values.sum(axis=axis), self.fraction)
 
     @property
     def T(self) -> ScaledInt:  # noqa: N802 (numpy's name)

@@ -49,38 +49,35 @@ class EnergyPreset:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of one inference, in microjoules: by part, and by node that takes any."""
+    """Energy of one inference, in microjoules: in all, by part, and by node that takes any."""
 
+    total_uj: float
     mac_uj: float
     spike_uj: float
     sram_uj: float
     by_node_uj: Mapping[str, float]
     sram_accesses: int
 
-    @property
-    def total_uj(self) -> float:
-        """All parts."""
-        return self.mac_uj + self.spike_uj + self.sram_uj
-
 
 def talon_energy(
     counts: Mapping[str, NodeCounts], steps: int, spikes: Mapping[str, float], preset: EnergyPreset
 ) -> Energy:
     """TALON's accounting of one inference of ``steps`` steps; ``spikes`` by node, over all steps."""
-    mac = spike = sram = 0.0
-    accesses = 0
+    macs = words = updates = 0
+    access = preset.sram_read_pj + preset.sram_write_pj
     by_node = {}
     for name, node in counts.items():
-        words = (node.weight_bytes + 3) // 4
-        updates = node.neurons * steps
-        node_mac = node.weights * steps * preset.mac_pj
-        node_spike = spikes.get(name, 0) * preset.spike_pj
-        node_sram = words * preset.sram_read_pj + updates * (preset.sram_read_pj + preset.sram_write_pj)
-        mac, spike, sram = mac + node_mac, spike + node_spike, sram + node_sram
-        accesses += words + 2 * updates
-        if node_mac + node_spike + node_sram > 0:
-            by_node[name] = (node_mac + node_spike + node_sram) / 1e6
-    return Energy(mac / 1e6, spike / 1e6, sram / 1e6, by_node, accesses)
+        node_macs, node_words = node.weights * steps, (node.weight_bytes + 3) // 4
+        node_updates = node.neurons * steps
+        own = node_macs * preset.mac_pj + spikes.get(name, 0) * preset.spike_pj
+        own += node_words * preset.sram_read_pj + node_updates * access
+        if own > 0:
+            by_node[name] = own / 1e6
+        macs, words, updates = macs + node_macs, words + node_words, updates + node_updates
+    # the sums are priced, not the prices summed: as the SDK does, so that both agree in every digit
+    mac, spike = macs * preset.mac_pj, sum(spikes.values()) * preset.spike_pj
+    sram = (words + updates) * preset.sram_read_pj + updates * preset.sram_write_pj
+    return Energy((mac + spike + sram) / 1e6, mac / 1e6, spike / 1e6, sram / 1e6, by_node, words + 2 * updates)
 
 
 @cache

@@ -325,6 +325,7 @@ def _current_based(node: Any, reading: _Reading) -> tuple[dict[str, Any], Array]
 def _steps(name: str, seconds: Any, reading: _Reading) -> Array:
     """A time constant in steps."""
     steps = np.asarray(seconds, np.float64) / reading.dt
+    steps = np.where(np.isclose(steps, 1.0, rtol=1e-6, atol=0.0), 1.0, steps)  # float32 rounds a dt of 1e-4 down
     if not (steps >= 1).all():
         raise GraphError(f"{name} must be dt ({reading.dt:g} s) or more, not {np.min(seconds):g} s; pass a smaller dt")
     return steps

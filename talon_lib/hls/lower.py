@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from talon_lib.errors import UnsupportedError
-from talon_lib.fixed import SPIKE, Array, FixedType
+from talon_lib.fixed import Array, FixedType
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.layout import Shape, standard_order
 from talon_lib.ir.node import Bound, Lowered, LoweringContext
@@ -127,7 +127,7 @@ class _Lowering:
 
     def _add(self, lowered: Lowered) -> None:
         self.layers.append(lowered.layer)
-        self.precision[lowered.layer["name"]] = _hls_types(lowered.precision)
+        self.precision[lowered.layer["name"]] = lowered.precision
 
     def _carried(self, source: str, target: str) -> tuple[str, Array]:
         """The layer with what an edge carries, made where that is a part of the source's result; and its order."""
@@ -227,22 +227,12 @@ def _origin(graph: Graph, name: str) -> tuple[str, int | None]:
 
     With the number of its edge, where that carries a part of the node's result.
     """
-
-    def hands_on(name: str) -> bool:
-        sizes = {int(np.prod(shapes[name])) for shapes in (graph.input_shapes, graph.output_shapes)}
-        return graph.nodes[name].passes_type and len(graph.predecessors(name)) == 1 and len(sizes) == 1
-
-    while hands_on(name):
+    while graph.nodes[name].passes_values and len(graph.predecessors(name)) == 1:
         (source,) = graph.predecessors(name)
         if graph.carried_shape(source, name) != graph.output_shapes[source]:
             return source, graph.edge_number(source, name)
         name = source
     return name, None
-
-
-def _hls_types(precision: Mapping[str, str]) -> dict[str, str]:
-    # of values alone: hls4ml takes a uint<1> weight for one of -1 and 1
-    return {key: "uint<1>" if (key, number) == ("result", str(SPIKE)) else number for key, number in precision.items()}
 
 
 def _identifiers(names: list[str]) -> dict[str, str]:

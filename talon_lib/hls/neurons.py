@@ -14,6 +14,7 @@ from hls4ml.backends import get_backend
 from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 from hls4ml.model.attributes import Attribute, ConfigurableAttribute, TypeAttribute, WeightAttribute
 from hls4ml.model.layers import Layer, register_layer
+from hls4ml.model.types import IntegerPrecisionType
 
 from talon_lib.hls.project import HEADERS
 
@@ -37,7 +38,9 @@ class TalonNeurons(Layer):
         self._set_type_t("membrane")
         if "synapse" in self.tables:
             self._set_type_t("current")
-        self.add_output_variable(list(self.get_input_variable().shape))
+        # of spikes hls4ml's own bit; ap_ufixed<1,1>, which is as wide, takes more of it
+        spike = IntegerPrecisionType(1, signed=False) if "threshold" in self.tables else None
+        self.add_output_variable(list(self.get_input_variable().shape), precision=spike)
         for table in self.tables:
             self.add_weights_variable(name=table, var_name=f"{table}{{index}}", data=self.get_attr(f"{table}_data"))
 

@@ -375,6 +375,7 @@ class Dropout(Activation):
     """
 
     passes_type: ClassVar[bool] = True
+    passes_values: ClassVar[bool] = True
 
     features: Any = None
     p: float = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,14 +92,17 @@ class Stage:
         weights_per_tap = np.count_nonzero(weight, axis=1)
         return Operations.on(given, int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum()))
 
-    def lower(self, name: str, inputs: list[str], input_shape: Shape, given: NumberType, bound: Bound) -> Lowered:
+    def lower(
+        self, name: str, inputs: list[str], input_shape: Shape, given: NumberType, bound: Bound, streams: bool
+    ) -> list[Lowered]:
         """The Conv2D of hls4ml with the same result, channels last."""
         kernel = self._dense_kernel(bound.parameters[self.weight].reshape(self.shape))
         layer = conv2d_layer(name, inputs, input_shape, self.sliding, kernel, bound.parameters[self.bias])
         types = bound.types
         span = self.span(given, types.of("weight"), types.of("bias"))
         assert span is not None, "only fixed point is lowered"
-        return Lowered(layer, {**bound.mac_precision(), "accum": span.ap_fixed()})
+        lowered = Lowered(layer, {**bound.mac_precision(), "accum": span.ap_fixed()})
+        return padded_apart(lowered, given) if streams else [lowered]
 
     def _dense_kernel(self, weight: Array) -> Array:
         """The kernel ``(out, in, kh, kw)`` that does the same without groups and dilation: zeros in between.
@@ -150,6 +153,42 @@ def conv2d_layer(
         "weight_data": kernel.transpose(2, 3, 1, 0),
         "bias_data": bias,
     }
+
+
+def padding_layer(name: str, inputs: list[str], input_shape: Shape, edges: Mapping[str, int], number: str) -> Lowered:
+    """The layer of hls4ml that puts zeros around an image: so many rows and columns as ``edges`` says."""
+    layer = {
+        "class_name": "ZeroPadding2D",
+        "name": name,
+        "inputs": inputs,
+        "data_format": "channels_last",
+        "n_chan": input_shape[0],
+        "in_height": input_shape[1],
+        "in_width": input_shape[2],
+        "out_height": input_shape[1] + edges["pad_top"] + edges["pad_bottom"],
+        "out_width": input_shape[2] + edges["pad_left"] + edges["pad_right"],
+        **edges,
+    }
+    return Lowered(layer, {"result": number})
+
+
+EDGES = ("pad_top", "pad_bottom", "pad_left", "pad_right")
+
+
+def padded_apart(convolution: Lowered, given: NumberType) -> list[Lowered]:
+    """The same with the zeros around the input, of type ``given``, from a layer of their own.
+
+    For io_stream hls4ml makes that layer too, but for the first reader of the input, which may be another one.
+    """
+    layer = convolution.layer
+    edges = {edge: layer[edge] for edge in EDGES}
+    if not any(edges.values()):
+        return [convolution]
+    shape = (layer["n_chan"], layer["in_height"], layer["in_width"])
+    padding = padding_layer(f"{layer['name']}_padded", layer["inputs"], shape, edges, str(given))
+    sizes = {"in_height": padding.layer["out_height"], "in_width": padding.layer["out_width"]}
+    inside = {**layer, **sizes, **dict.fromkeys(EDGES, 0), "inputs": [padding.layer["name"]]}
+    return [padding, replace(convolution, layer=inside)]
 
 
 def selection_layer(at: LoweringContext, chosen: Sequence[int]) -> Lowered:
@@ -240,7 +279,7 @@ class Convolution(Memoryless):
         stages = list(self._each(at.bound.types))
         for index, (stage, given) in enumerate(stages, start=1):
             name = at.name if index == len(stages) else f"{at.name}_stage{index}"
-            made.append(stage.lower(name, inputs, shape, given, at.bound))
+            made += stage.lower(name, inputs, shape, given, at.bound, at.streams)
             shape, inputs = stage.output_shape(shape), [name]
         return made if self.spatial == 2 else [_of_one_dimension(lowered) for lowered in made]
 
@@ -260,10 +299,12 @@ class Convolution(Memoryless):
 
 
 def _of_one_dimension(lowered: Lowered) -> Lowered:
-    """The Conv1D of hls4ml that a Conv2D of height 1 is."""
+    """The layer of hls4ml for one dimension that one for images of height 1 is."""
     vertical = ("in_height", "filt_height", "stride_height", "pad_top", "pad_bottom", "out_height")
     layer = {key: value for key, value in lowered.layer.items() if key not in vertical}
-    layer |= {"class_name": "Conv1D", "weight_data": layer["weight_data"][0]}
+    layer["class_name"] = layer["class_name"].replace("2D", "1D")
+    if "weight_data" in layer:
+        layer["weight_data"] = layer["weight_data"][0]
     return Lowered(layer, lowered.precision)
 
 

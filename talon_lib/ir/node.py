@@ -180,7 +180,10 @@ class Primitive(ABC):
     """Whether the result is the node's membrane, and of its type."""
 
     passes_type: ClassVar[bool] = False
-    """Whether the result has the input's type unchanged (shape changes, markers)."""
+    """Whether the result has the input's type unchanged."""
+
+    passes_values: ClassVar[bool] = False
+    """Whether the result is the input's values in another shape at most, for which hardware computes nothing."""
 
     io_parallel: ClassVar[Support] = Support()
     """What hls4ml takes of the primitive where all values come at once."""

@@ -10,7 +10,7 @@ import numpy as np
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, FixedType, NumberType, ScaledInt, Span
 from talon_lib.ir.activation import TABLE_BITS, codes, table_layer
-from talon_lib.ir.conv import conv2d_layer
+from talon_lib.ir.conv import conv2d_layer, padded_apart, padding_layer
 from talon_lib.ir.fields import as_flag, as_pair
 from talon_lib.ir.layout import Shape, standard_order
 from talon_lib.ir.node import (
@@ -72,7 +72,7 @@ class Pool(Memoryless):
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
 
-    def as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> Lowered:
+    def as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> list[Lowered]:
         """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.
 
         hls4ml's pooling rounds the sum before it divides; a convolution keeps both exact and casts once.
@@ -88,7 +88,8 @@ class Pool(Memoryless):
             "accum": str(self.sum_type(at.bound.types.input, shift)),
             "result": str(result),
         }
-        return Lowered(layer, precision)
+        lowered = Lowered(layer, precision)
+        return padded_apart(lowered, at.bound.types.input) if at.streams else [lowered]
 
     def sum_type(self, x: NumberType, shift: int = 0) -> FixedType:
         """The type of a window's exact sum, of inputs that are divided by ``2**shift`` already."""
@@ -131,7 +132,13 @@ class MaxPool2d(Pool):
         assert isinstance(number, FixedType), "only fixed point is lowered"
         if self.dilation != (1, 1):
             raise UnsupportedError(f"hls4ml's pooling has no dilation, and this one's is {self.dilation}")
-        if at.streams and self.stride != self.kernel_size and (height, width) != (1, 1):
+        reached = (size[0] + self.padding[0] + bottom, size[1] + self.padding[1] + right)
+        # one window alone may take any stride under which no second one fits
+        stride = tuple(
+            k if count == 1 and whole < 2 * k else s
+            for k, s, count, whole in zip(self.kernel_size, self.stride, (height, width), reached, strict=True)
+        )
+        if at.streams and stride != self.kernel_size:
             raise UnsupportedError(
                 f"hls4ml's streaming pool takes windows side by side, and stride {self.stride} is not the kernel_size "
                 f"{self.kernel_size}; use io_parallel"
@@ -144,20 +151,9 @@ class MaxPool2d(Pool):
         made, inputs = [], list(at.inputs)
         if any(edges.values()) and not number.signed:
             # hls4ml's own padding writes half of the range into unsigned types, so a 1 into spikes; here 0 is the least
-            padded = {
-                "class_name": "ZeroPadding2D",
-                "name": f"{at.name}_padded",
-                "inputs": inputs,
-                "data_format": "channels_last",
-                "n_chan": channels,
-                "in_height": size[0],
-                "in_width": size[1],
-                "out_height": size[0] + edges["pad_top"] + edges["pad_bottom"],
-                "out_width": size[1] + edges["pad_left"] + edges["pad_right"],
-                **edges,
-            }
-            made.append(Lowered(padded, {"result": str(number)}))
-            size, inputs = (padded["out_height"], padded["out_width"]), [padded["name"]]
+            padding = padding_layer(f"{at.name}_padded", inputs, at.input_shape, edges, str(number))
+            made.append(padding)
+            size, inputs = (padding.layer["out_height"], padding.layer["out_width"]), [padding.layer["name"]]
             edges = dict.fromkeys(edges, 0)
         layer = {
             "class_name": "MaxPooling2D",
@@ -171,8 +167,8 @@ class MaxPool2d(Pool):
             "out_width": width,
             "pool_height": self.kernel_size[0],
             "pool_width": self.kernel_size[1],
-            "stride_height": self.stride[0],
-            "stride_width": self.stride[1],
+            "stride_height": stride[0],
+            "stride_width": stride[1],
             **edges,
         }
         return [*made, Lowered(layer, {"accum": str(number), "result": str(number)})]
@@ -237,7 +233,7 @@ class AvgPool2d(Pool):
             )
         divisor, result = int(divisors[0]), at.bound.types.result
         if divisor & (divisor - 1) == 0:
-            return [self.as_convolution(at.name, at, divisor.bit_length() - 1, result)]
+            return self.as_convolution(at.name, at, divisor.bit_length() - 1, result)
         # the exact sum, and its quotient from a table
         number, span = self.sum_type(at.bound.types.input), at.bound.span
         if number.width > TABLE_BITS:
@@ -248,9 +244,9 @@ class AvgPool2d(Pool):
         assert span is not None, "only fixed point is lowered"
         totals = np.left_shift(codes(number), -span.lsb - number.fraction)
         entries = _quotients(totals, -span.lsb, divisor, result)
-        first = self.as_convolution(f"{at.name}_stage1", at, 0, number)
+        sums = self.as_convolution(f"{at.name}_stage1", at, 0, number)
         order = standard_order(self.output_shape(at.input_shape))
-        return [first, table_layer(at.name, [first.layer["name"]], order, entries, result)]
+        return [*sums, table_layer(at.name, [sums[-1].layer["name"]], order, entries, result)]
 
 
 @primitive
@@ -270,7 +266,7 @@ class SumPool2d(Pool):
         return bound.types.result.cast(view.sum(axis=(-2, -1))), state
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
-        return [self.as_convolution(at.name, at, 0, at.bound.types.result)]
+        return self.as_convolution(at.name, at, 0, at.bound.types.result)
 
 
 def _quotients(totals: Array, fraction: int, divisor: Any, result: NumberType) -> Array:

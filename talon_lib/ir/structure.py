@@ -81,6 +81,7 @@ class Output(Wiring):
     """
 
     passes_type: ClassVar[bool] = True
+    passes_values: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(remark="neither an Input's values nor the values of another Output")
     io_stream: ClassVar[Support] = io_parallel
 
@@ -110,6 +111,7 @@ class Flatten(Wiring):
     """Join the dimensions ``start_dim`` to ``end_dim`` (both included, batch not counted) into one, row-major."""
 
     passes_type: ClassVar[bool] = True
+    passes_values: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(
         remark="all dimensions, or dimensions without the channels, for hardware is channels last"
     )
@@ -164,6 +166,7 @@ class Passing(Wiring):
     """Family of the nodes that hand on what arrives, as it is."""
 
     passes_type: ClassVar[bool] = True
+    passes_values: ClassVar[bool] = True
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

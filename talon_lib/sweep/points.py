@@ -26,7 +26,7 @@ from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, needs_calibration
 from talon_lib.sweep.spec import Network, SweepSpec
 
-STAGE_VERSIONS = {"simulate": 1, "project": 1, "csim": 1, "estimate": 1, "energy": 1}
+STAGE_VERSIONS = {"simulate": 2, "project": 2, "csim": 2, "estimate": 1, "energy": 1}
 """Raise a stage's number when its results change: its jobs run again."""
 
 

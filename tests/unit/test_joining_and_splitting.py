@@ -172,6 +172,34 @@ def test_branches_with_convolutions_are_equal_in_hardware(io_type: str) -> None:
     assert found.equal, found.difference
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+def test_padding_is_for_the_convolution_alone_and_not_for_what_reads_the_same_values(rank: int) -> None:
+    """hls4ml's own padding layer goes before the first reader of a stream, here a Flatten."""
+    shape, kind = ((2, 5), ir.Conv1d) if rank == 2 else ((2, 3, 4), ir.Conv2d)
+    nodes = {
+        "input": ir.Input(shape),
+        "r": ir.ReLU(),
+        "flat": ir.Flatten(),
+        "neurons": ir.IF(0.3),
+        "conv": kind(RNG.normal(0, 0.5, (3, 2, *(3 for _ in shape[1:]))), padding=1),
+        "output": ir.Output(),
+        "image": ir.Output(),
+    }
+    edges = [
+        ("input", "r"),
+        ("r", "flat"),
+        ("r", "conv"),
+        ("flat", "neurons"),
+        ("neurons", "output"),
+        ("conv", "image"),
+    ]
+    for order in (edges, [edges[0], edges[2], edges[1], *edges[3:]]):
+        graph = ir.Graph(nodes, order)
+        inputs = {"input": RNG.uniform(-1, 1, (3, 4, *shape))}
+        found = csim(graph, bind_graph(graph, "ap_fixed<10,4>"), inputs, 3, "io_stream")
+        assert found.equal, found.difference
+
+
 def test_values_that_hardware_has_in_different_orders_are_not_summed() -> None:
     nodes = {
         "input": ir.Input([2, 3]),

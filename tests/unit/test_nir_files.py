@@ -356,6 +356,14 @@ def test_a_time_constant_below_one_step_is_refused(tmp_path):
         ir.read(path, dt=0.1)
 
 
+def test_a_time_constant_of_one_step_survives_float32(tmp_path):
+    """snnTorch writes a Leaky with beta 0 so: float32(1e-4) / 1e-4 is below 1."""
+    tau = np.full(2, 1e-4, np.float32)
+    lif = nir.LIF(tau=tau, r=tau / np.float32(1e-4), v_leak=np.zeros(2), v_threshold=np.ones(2))
+    read = ir.read(nir_graph(around(lif), tmp_path / "a.nir"))
+    np.testing.assert_array_equal(read.nodes["node"].tau, 1.0)
+
+
 def test_missing_garbage_and_foreign_files_are_refused_with_their_path(tmp_path):
     with pytest.raises(FormatError, match=r"gone.nir: there is no such file"):
         ir.read(tmp_path / "gone.nir")

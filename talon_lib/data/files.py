@@ -20,8 +20,8 @@ import numpy as np
 from talon_lib.errors import FormatError
 from talon_lib.fixed import Array
 
-MAX_UNPACKED = 2**32
-"""Bytes that the compressed arrays of one file may have together (4 GiB); uncompressed files know no limit."""
+MAX_UNPACKED = 2**29
+"""Bytes that the compressed arrays of one file may have together (512 MiB); uncompressed files know no limit."""
 
 _CHUNK = 2**20
 _MAX_HEADER = 10_000  # numpy's own limit, which it holds a header against once it has read it

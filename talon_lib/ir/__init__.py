@@ -69,14 +69,14 @@ __all__ = [
 
 
 def read(path: str | PathLike[str], **options: Any) -> Graph:
-    """Read a graph; the suffix says the format (``.nir``). See ``talon_lib.formats``."""
+    """Read a graph; the suffix says the format (``.nir``, ``.t1c``). See ``talon_lib.formats``."""
     from talon_lib import formats  # formats stands above ir; this name is the SDK's
 
     return formats.read(path, **options)
 
 
 def write(path: str | PathLike[str], graph: Graph, **options: Any) -> None:
-    """Write a graph; the suffix says the format (``.nir``). See ``talon_lib.formats``."""
+    """Write a graph; the suffix says the format (``.nir``, ``.t1c``). See ``talon_lib.formats``."""
     from talon_lib import formats
 
     formats.write(path, graph, **options)

@@ -89,7 +89,7 @@ class Network(Strict):
     """One trained network, the data it is judged on, and how the data enters."""
 
     name: str = Field(description="what tables and plots call it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    graph: Path = Field(description="file of the network (.nir), relative to the working directory")
+    graph: Path = Field(description="file of the network (.nir or .t1c), relative to the working directory")
     data: Path = Field(
         description=".npz with x_test, y_test, x_train (or x, y; or events) or .npy, relative to the working directory"
     )

@@ -64,18 +64,21 @@ def talon_energy(
 ) -> Energy:
     """TALON's accounting of one inference of ``steps`` steps; ``spikes`` by node, over all steps."""
     macs = words = updates = 0
+    spiked = 0.0
     access = preset.sram_read_pj + preset.sram_write_pj
     by_node = {}
     for name, node in counts.items():
         node_macs, node_words = node.weights * steps, (node.weight_bytes + 3) // 4
         node_updates = node.neurons * steps
-        own = node_macs * preset.mac_pj + spikes.get(name, 0) * preset.spike_pj
+        node_spikes = spikes.get(name, 0.0)
+        own = node_macs * preset.mac_pj + node_spikes * preset.spike_pj
         own += node_words * preset.sram_read_pj + node_updates * access
         if own > 0:
             by_node[name] = own / 1e6
         macs, words, updates = macs + node_macs, words + node_words, updates + node_updates
+        spiked += node_spikes
     # the sums are priced, not the prices summed: as the SDK does, so that both agree in every digit
-    mac, spike = macs * preset.mac_pj, sum(spikes.values()) * preset.spike_pj
+    mac, spike = macs * preset.mac_pj, spiked * preset.spike_pj
     sram = (words + updates) * preset.sram_read_pj + updates * preset.sram_write_pj
     return Energy((mac + spike + sram) / 1e6, mac / 1e6, spike / 1e6, sram / 1e6, by_node, words + 2 * updates)
 

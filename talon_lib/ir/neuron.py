@@ -12,7 +12,8 @@ waits for the next step: where v had reached the threshold, that step gives v_re
 takes v_threshold from its sum.
 
 Sources: the defaults are the update of the TALON SDK (its tutorial's ``cpu.simulate``); i, v_reset and strict are those
-of NIR (Pedersen et al. 2024), sampled with forward Euler; reset_delay is how snnTorch times its reset.
+of NIR (Pedersen et al. 2024), sampled with forward Euler; reset_delay is how snnTorch times its reset by subtraction,
+and that of its Synaptic to 0 (docs/from_torch.md).
 """
 
 from __future__ import annotations

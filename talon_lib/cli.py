@@ -6,6 +6,7 @@ for every job.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import traceback
@@ -180,14 +181,44 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 @click.argument("source", type=_FILE)
 @click.argument("target", type=_FILE)
 @_dt_option
-def convert(source: Path, target: Path, dt: float | None) -> None:
+@click.option(
+    "--neurons", default="", help="fields of all spiking neurons: reset=subtract,reset_delay=true,strict=false"
+)
+def convert(source: Path, target: Path, dt: float | None, neurons: str) -> None:
     """Read the network in SOURCE and write it to TARGET; the suffixes say the formats (.nir, .t1c)."""
     from talon_lib import ir
 
-    graph = _read(source, dt)
+    graph = _with_neurons(_read(source, dt), _neuron_fields(neurons))
     options = {"dt": graph.metadata["dt"]} if target.suffix == ".nir" and "dt" in graph.metadata else {}
     ir.write(target, graph, **options)
     click.echo(f"{target}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
+
+
+NEURON_FIELDS: dict[str, Callable[[str], Any]] = {"reset": str, "reset_delay": json.loads, "strict": json.loads}
+"""What exporters of other frameworks lose of a neuron, and how to read it from the command line."""
+
+
+def _neuron_fields(text: str) -> dict[str, Any]:
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name not in NEURON_FIELDS:
+            raise ConfigError(f"--neurons: unknown field {name!r}; there are: {', '.join(NEURON_FIELDS)}")
+        try:
+            found[name] = NEURON_FIELDS[name](value)
+        except json.JSONDecodeError:
+            raise ConfigError(f"--neurons: {name} must be true or false, not {value!r}") from None
+    return found
+
+
+def _with_neurons(graph: Graph, fields: dict[str, Any]) -> Graph:
+    """The graph with these fields in all neurons that fire and reset."""
+    if not fields:
+        return graph
+    changed = {
+        name: dataclasses.replace(node, **fields) for name, node in graph.nodes.items() if hasattr(node, "v_threshold")
+    }
+    return dataclasses.replace(graph, nodes={**graph.nodes, **changed})
 
 
 @cli.command()

@@ -58,10 +58,13 @@ def read(path: Path, dt: float | None = None) -> Graph:
     """Read a NIR file. Raises FormatError naming the node that cannot be represented, and why."""
     tree = hdf5.read(path, "NIR")  # nir's own reader trusts the file
     try:
+        _check_nodes(tree["node"].get("nodes", {}))
         # its type checks refuse right convolutions; Graph has its own
         source = nir.dict2NIRNode({**tree["node"], "type_check": False})
+    except GraphError as error:
+        raise FormatError(f"{path}: {error}") from None
     except Exception as error:  # nir raises whatever its constructors and h5py do
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = hdf5.one_line(error)
         raise FormatError(f"{path}: not a NIR file that nir {nir.__version__} can read ({reason})") from None
     if not isinstance(source, nir.NIRGraph):
         raise FormatError(f"{path}: holds a single {type(source).__name__}, not a graph")
@@ -157,6 +160,22 @@ class _Reading:
     strict: bool
 
 
+def _check_nodes(nodes: hdf5.Tree, place: str = "") -> None:
+    """Raise GraphError naming a node that nir cannot make, for it does not say which."""
+    known = {kind.__name__ for kind in _READERS}
+    for name, fields in nodes.items():
+        kind = fields["type"]
+        if kind == "NIRGraph":
+            _check_nodes(fields["nodes"], f"{place}{name}.")
+            continue
+        if kind not in known:
+            raise GraphError(f"node '{place}{name}' is a NIR {kind}, which is not supported")
+        try:
+            nir.dict2NIRNode(dict(fields))  # it takes fields out
+        except Exception as error:
+            raise GraphError(f"node '{place}{name}' (NIR {kind}): {hdf5.one_line(error)}") from None
+
+
 _Read = tuple[Primitive, "Array | None"]
 """A primitive, and the gain on its input."""
 
@@ -194,8 +213,6 @@ def _nodes(found: Mapping[str, Any], reading: _Reading) -> tuple[dict[str, Primi
     gains: dict[str, Array] = {}
     for name, node in found.items():
         kind = type(node).__name__
-        if type(node) not in _READERS:
-            raise GraphError(f"node '{name}' is a NIR {kind}, which is not supported")
         try:
             nodes[name], gain = _READERS[type(node)](node, reading)
         except GraphError as error:

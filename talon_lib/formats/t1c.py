@@ -6,10 +6,12 @@ ours.
 
 Values are kept as they are (weights in float32), and so is the order of the edges. What the SDK has and we have not
 (``NODE_EXTRAS``, ``GRAPH_EXTRAS``, what cyclic_config has beside max_iterations, another version) is carried in the
-graph's metadata under "t1c" and written back. A field or a node that neither knows is refused, and so is writing what
-the SDK's reader would silently read as something else: it ignores fields that it does not know. Two things are written
-out, for the SDK has no short form of them: ``features`` that are None, and neuron parameters of unequal shapes, which
-become one value per neuron. None in the metadata is left out.
+graph's metadata under "t1c" and written back. A field or a node that neither knows is refused.
+
+Nodes that the SDK has not, or would read as something else (it ignores fields that it does not know), are written with
+all their fields under a type of our own, ``talon_lib.LIF``: the SDK refuses such a file by the node's type, and here
+nothing is lost. Two things are written out for the SDK, which has no short form of them: ``features`` that are None,
+and neuron parameters of unequal shapes, which become one value per neuron. None in the metadata is left out.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ from talon_lib.formats import hdf5
 from talon_lib.ir.fields import per_neuron
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.layout import Shape
-from talon_lib.ir.node import HINTS, Primitive, primitives
+from talon_lib.ir.node import HINTS, Primitive, fields_of, primitives
 
 VERSION = "0.0.1"
 """The version that is written: the format's, which talon-ir 0.0.2 writes."""
 
 CARRIED = "t1c"
 """The key of the graph's metadata that carries what only the SDK has."""
+
+OWN = "talon_lib."
+"""What stands before the type of a node that the SDK cannot read."""
 
 NODE_EXTRAS = ("precision", "core_id", "hardware_hints", "metadata")
 GRAPH_EXTRAS = ("quantization_config", "partition_metadata", "target_hardware", "execution_schedule")
@@ -93,9 +98,9 @@ def read(path: Path) -> Graph:
 
 
 def write(path: Path, graph: Graph) -> None:
-    """Write a ``.t1c`` file that the SDK reads as the same graph. It is written whole or not at all.
+    """Write a ``.t1c`` file, whole or not at all. The SDK reads the same graph, or refuses a node that it has not.
 
-    Raises FormatError, naming the node, for what the SDK would not read, or would read as something else.
+    Raises FormatError for names and metadata that HDF5 cannot hold.
     """
     try:
         carried = _carried(graph)
@@ -175,6 +180,8 @@ def _node(name: str, fields: hdf5.Tree) -> tuple[Primitive, dict[str, Any]]:
     if "type" not in fields:
         raise GraphError(f"node '{name}' has no 'type'")
     kind = _plain(fields.pop("type"))
+    if isinstance(kind, str) and kind.removeprefix(OWN) in primitives() and kind.startswith(OWN):
+        return _own_node(name, kind.removeprefix(OWN), fields), {}
     if not isinstance(kind, str) or kind not in FIELDS:
         raise GraphError(f"node '{name}' is a {kind!r}, which is not supported")
     at = f"node '{name}' ({kind})"
@@ -200,6 +207,23 @@ def _node(name: str, fields: hdf5.Tree) -> tuple[Primitive, dict[str, Any]]:
         given.setdefault("features", None)
     try:
         return made(**given), extras
+    except GraphError as error:
+        raise GraphError(f"{at}: {str(error).removeprefix(f'{kind}: ')}") from None
+
+
+def _own_node(name: str, kind: str, fields: hdf5.Tree) -> Primitive:
+    """A node that was written with all its fields but those that are None."""
+    at, made = f"node '{name}' ({kind})", primitives()[kind]
+    known = {field.name: field.default for field in dataclasses.fields(made)}
+    for key in fields:
+        if key not in known:
+            raise GraphError(f"{at}: field '{key}' is not known, and could change what the node means")
+    given = {key: _field(at, key, value) for key, value in fields.items()}
+    if "size" in given:
+        given.setdefault("scale_factor", None)
+    left_out = {key: None for key, default in known.items() if key not in given and default is dataclasses.MISSING}
+    try:
+        return made(**given, **left_out)
     except GraphError as error:
         raise GraphError(f"{at}: {str(error).removeprefix(f'{kind}: ')}") from None
 
@@ -253,30 +277,39 @@ def _carried(graph: Graph) -> dict[str, Any]:
 
 
 def _written(graph: Graph, name: str) -> dict[str, Any]:
-    """The fields of a node as the SDK has them."""
+    """The fields of a node: as the SDK has them, or all of ours where it cannot hold them."""
     node, shape = graph.nodes[name], graph.input_shapes[name]
-    at = f"node '{name}' ({node.kind})"
     if not hdf5.is_name(name):
         raise GraphError(f"node {name!r}: HDF5 takes no '/' and no unprintable characters in a name; rename it")
-    if node.kind not in FIELDS:
-        raise GraphError(f"{at}: the TALON SDK has no {node.kind}")
+    if not _sdk_holds(node):
+        return {"type": f"{OWN}{node.kind}", **fields_of(node)}
     known = FIELDS[node.kind] if node.kind in WITHOUT_HINTS else (*FIELDS[node.kind], *HINTS)
-    for field in dataclasses.fields(node):
-        value, default = getattr(node, field.name), np.asarray(field.default)
-        if field.name not in known and not np.array_equal(value, default):
-            raise GraphError(f"{at}: the TALON SDK knows no {field.name} here, and would ignore it")
     fields = {key: getattr(node, key) for key in known}
     if "features" in fields and fields["features"] is None:
         fields["features"] = shape[0]
     if node.spiking:
         fields |= _spread({key: fields[key] for key in FIELDS[node.kind]}, shape)
     if node.kind == "Upsample":
-        fields["scale_factor"] = _one_factor(at, node)
-    if node.kind == "Concat" and fields["num_inputs"] < 2:
-        raise GraphError(f"{at}: the TALON SDK's Concat joins 2 edges or more")
-    if node.kind == "SpikingAffine" and fields["accumulator_bits"] < fields["weight_bits"]:
-        raise GraphError(f"{at}: the TALON SDK wants accumulator_bits of weight_bits ({fields['weight_bits']}) or more")
+        fields["scale_factor"] = _one_factor(node)
     return {"type": node.kind, **{_STORED_AS.get(key, key): value for key, value in fields.items()}}
+
+
+def _sdk_holds(node: Primitive) -> bool:
+    """Whether the SDK reads the node as what it is here."""
+    if node.kind not in FIELDS:
+        return False
+    known = FIELDS[node.kind] if node.kind in WITHOUT_HINTS else (*FIELDS[node.kind], *HINTS)
+    for field in dataclasses.fields(node):
+        if field.name not in known and not np.array_equal(getattr(node, field.name), np.asarray(field.default)):
+            return False  # it would ignore the field
+    if node.kind == "Upsample":  # its scale_factor is one number of 1 or more; size wins over it
+        down, across = node.scale_factor or (1, 1)  # type: ignore[attr-defined]
+        return node.size is not None or (down == across and down >= 1)  # type: ignore[attr-defined]
+    if node.kind == "Concat":
+        return bool(node.num_inputs >= 2)  # type: ignore[attr-defined]
+    if node.kind == "SpikingAffine":
+        return bool(node.accumulator_bits >= node.weight_bits)  # type: ignore[attr-defined]
+    return True
 
 
 def _spread(parameters: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
@@ -287,17 +320,13 @@ def _spread(parameters: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     return {key: per_neuron(values, shape) for key, values in parameters.items()}
 
 
-def _one_factor(at: str, node: Any) -> float | int | None:
-    """The SDK's scale_factor: one number of 1 or more, for both directions."""
+def _one_factor(node: Any) -> float | int | None:
+    """The SDK's scale_factor: one number, or None where size says it."""
     if node.scale_factor is None:
         return None
     down, across = node.scale_factor
     if node.size is not None and (down != across or down < 1):
-        return None  # size wins
-    if down != across or down < 1:
-        raise GraphError(
-            f"{at}: the TALON SDK's scale_factor is one number of 1 or more, not {node.scale_factor}; give size instead"
-        )
+        return None
     return int(down) if float(down).is_integer() else float(down)
 
 

@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-PEERS = ("torch", "snntorch", "neurobench", "talon")
+PEERS = ("torch", "snntorch", "norse", "sinabs", "neurobench", "talon")
 
 collect_ignore_glob = [] if all(map(find_spec, PEERS)) else ["test_*.py"]

@@ -301,6 +301,23 @@ def test_convert_keeps_the_network() -> None:
     assert ir.read("net.t1c").fingerprint == ir.read("again.nir").fingerprint == fingerprint
 
 
+def test_convert_puts_back_what_an_exporter_lost() -> None:
+    good("convert", "net.nir", "net.t1c", "--neurons=reset=subtract,reset_delay=true,strict=false")
+    before, after = ir.read("net.nir").nodes["lif"], ir.read("net.t1c").nodes["lif"]
+    assert (after.reset, after.reset_delay, after.strict) == ("subtract", True, False)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(after.v_threshold, before.v_threshold)  # type: ignore[attr-defined]
+    for mistake, said in {
+        "colour=3": "unknown field 'colour'; there are: reset, reset_delay, strict",
+        "strict=maybe": "strict must be true or false, not 'maybe'",
+        "strict": "strict must be true or false, not ''",
+        "reset=never": "reset must be one of leak, subtract, not 'never'",
+        "strict=3": "strict must be True or False, not 3",
+    }.items():
+        done = talon("convert", "net.nir", "b.t1c", f"--neurons={mistake}")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert said in done.err
+
+
 def test_dt_is_for_nir_files() -> None:
     assert "  dt: 5e-05" in good("info", "net.nir", "--dt=0.00005").splitlines()
     good("convert", "net.nir", "net.t1c")

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -362,6 +363,27 @@ def test_a_time_constant_of_one_step_survives_float32(tmp_path):
     lif = nir.LIF(tau=tau, r=tau / np.float32(1e-4), v_leak=np.zeros(2), v_threshold=np.ones(2))
     read = ir.read(nir_graph(around(lif), tmp_path / "a.nir"))
     np.testing.assert_array_equal(read.nodes["node"].tau, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("type", "Identity", r"node 'block\.n' is a NIR Identity, which is not supported"),
+        ("r", np.ones(3), r"node 'block\.n' \(NIR IF\): All parameters must have the same shape"),
+        ("bogus", 1.0, r"node 'block\.n' \(NIR IF\): .*unexpected keyword argument 'bogus'"),
+    ],
+)
+def test_a_node_that_nir_cannot_make_is_named(field, value, reason, tmp_path):
+    inner = {"a": nir.Input(np.array([2])), "n": nir.IF(np.ones(2), np.ones(2)), "b": nir.Output(np.array([2]))}
+    block = nir.NIRGraph(inner, [("a", "n"), ("n", "b")], type_check=False)
+    outer = {"x": nir.Input(np.array([2])), "block": block, "y": nir.Output(np.array([2]))}
+    path = nir_graph(outer, tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        fields = file["node/nodes/block/nodes/n"]
+        fields.pop(field, None)
+        fields[field] = value
+    with pytest.raises(FormatError, match=reason):
+        ir.read(path)
 
 
 def test_missing_garbage_and_foreign_files_are_refused_with_their_path(tmp_path):

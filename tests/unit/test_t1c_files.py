@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -302,21 +303,57 @@ def test_a_file_without_version_or_graph_is_no_t1c_file(tmp_path):
         ir.read(changed(tmp_path / "b.t1c", lambda graph: graph.parent.__delitem__("graph")))
 
 
+OURS = [
+    (ir.IF(1.0, reset="subtract"), (2,)),
+    (ir.LIF([2.0, 3.0], 1.0, 0.0, 1.0, v_reset=[0.5, -0.5], reset_delay=True, strict=True), (2, 3)),
+    (ir.CubaLIF([2.0, 3.0], 4.0, 0.0, 1.0, reset="subtract", reset_delay=True), (2,)),
+    (ir.CubaLI(2.0, 4.0, 0.5), (2,)),
+    (ir.LI(4.0, 0.5), (2,)),
+    (ir.I(), (2,)),
+    (ir.Threshold(0.5), (2,)),
+    (ir.Scale([0.5, 2.0]), (2,)),
+    (ir.Delay([1, 3]), (2,)),
+    (ir.SumPool2d((2, 1), stride=(1, 2), padding=(1, 0), ceil_mode=True), (1, 4, 5)),
+    (ir.Sigmoid(result_t="ap_fixed<8,2>"), (2,)),
+    (ir.PReLU(None, [0.25, 0.5], weight_t="ap_fixed<8,2>"), (2,)),
+    (ir.Upsample(scale_factor=(2, 3)), (1, 2, 2)),
+    (ir.Upsample(scale_factor=0.5, mode="bilinear", align_corners=True), (1, 2, 2)),
+    (ir.SpikingAffine(np.ones((2, 2)), accumulator_bits=4), (2,)),
+    (ir.Concat(num_inputs=1), (2,)),
+]
+
+
+@pytest.mark.parametrize(("node", "shape"), OURS)
+def test_what_the_sdk_would_misread_has_a_type_of_our_own_and_loses_nothing(node, shape, tmp_path):
+    graph = single(node, shape)
+    ir.write(tmp_path / "a.t1c", graph)
+    with h5py.File(tmp_path / "a.t1c") as file:
+        assert file["graph/nodes/node/type"][()] == f"talon_lib.{node.kind}".encode()
+    read = ir.read(tmp_path / "a.t1c")
+    assert read.fingerprint == graph.fingerprint
+    for field in dataclasses.fields(node):
+        np.testing.assert_array_equal(getattr(read.nodes["node"], field.name), getattr(node, field.name))
+
+
 @pytest.mark.parametrize(
-    ("node", "shape", "message"),
+    ("kind", "fields", "message"),
     [
-        (ir.IF(1.0, reset="subtract"), (2,), "the TALON SDK knows no reset here, and would ignore it"),
-        (ir.Sigmoid(result_t="ap_fixed<8,2>"), (2,), "the TALON SDK knows no result_t here"),
-        (ir.Upsample(scale_factor=(2, 3)), (1, 2, 2), "scale_factor is one number of 1 or more, not"),
-        (ir.Upsample(scale_factor=0.5), (1, 2, 2), "scale_factor is one number of 1 or more, not"),
-        (ir.SpikingAffine(np.ones((2, 2)), accumulator_bits=4), (2,), "accumulator_bits of weight_bits"),
-        (ir.Concat(num_inputs=1), (2,), "joins 2 edges or more"),
+        ("talon_lib.None", {}, "node 'node' is a 'talon_lib.None', which is not supported"),
+        ("talon_lib.IF", {"v_threshold": 1.0, "colour": 3}, r"node 'node' \(IF\): field 'colour' is not known"),
+        ("talon_lib.IF", {}, r"node 'node' \(IF\): v_threshold must"),
+        ("talon_lib.IF", {"v_threshold": -1.0, "reset": "never"}, r"node 'node' \(IF\): reset must be one of"),
     ],
 )
-def test_what_the_sdk_would_misread_is_not_written(node, shape, message, tmp_path):
-    with pytest.raises(FormatError, match=rf"a.t1c: node 'node' \({node.kind}\): .*{message}"):
-        ir.write(tmp_path / "a.t1c", single(node, shape))
-    assert not list(tmp_path.iterdir())
+def test_a_node_of_our_own_type_is_checked_like_any_other(kind, fields, message, tmp_path):
+    ir.write(tmp_path / "a.t1c", single(ir.IF(1.0), (2,)))
+    with h5py.File(tmp_path / "a.t1c", "r+") as file:
+        del file["graph/nodes/node"]
+        node = file.create_group("graph/nodes/node")
+        for key, value in {"type": kind, **fields}.items():
+            node[key] = value
+    with pytest.raises(FormatError, match=message) as caught:
+        ir.read(tmp_path / "a.t1c")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [object(), [1, "a"], [[1], [2, 3]], 2**70, 1j, "a\0b", "\ud800", {"a/b": 1}, {1: 2}])

@@ -188,8 +188,9 @@ def convert(source: Path, target: Path, dt: float | None, neurons: str) -> None:
     """Read the network in SOURCE and write it to TARGET; the suffixes say the formats (.nir, .t1c)."""
     from talon_lib import ir
 
-    graph = _with_neurons(_read(source, dt), _neuron_fields(neurons))
-    options = {"dt": graph.metadata["dt"]} if target.suffix == ".nir" and "dt" in graph.metadata else {}
+    graph = _with_neurons(_read(source, dt if source.suffix == ".nir" else None), _neuron_fields(neurons))
+    step = dt if dt is not None else graph.metadata.get("dt")
+    options = {} if step is None or target.suffix != ".nir" else {"dt": step}
     ir.write(target, graph, **options)
     click.echo(f"{target}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
 
@@ -480,6 +481,8 @@ def main() -> None:
         _fail(str(error))
     except BrokenPipeError:
         sys.exit(0)
+    except MemoryError as error:
+        _fail(f"not enough memory for this network or data ({error})")
     except OSError as error:  # a path that cannot be read or written
         if error.filename is None:
             raise

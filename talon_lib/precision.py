@@ -11,7 +11,8 @@ a mapping              ``{name, weight, input, result, membrane, decay, nodes: {
 
 The scale of each tensor of an intN is the power of two that loses least of its values (squared error): of the weights
 and biases themselves, and of the inputs, results and membranes that a float run over calibration samples shows. A
-membrane at or above its threshold is about to be reset to the leak, whatever its value, so it counts as the threshold.
+membrane at or above its threshold is about to be reset, whatever its value, so it counts as the threshold (but for a
+reset by subtraction). Where a neuron must exceed its threshold to spike, the type holds more than the threshold.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ def assign(graph: Graph, precision: Precision, calibration: Calibration | None =
             bound[name] = bind(name, node, types, graph.input_shapes[name])
         except PrecisionError as error:
             raise PrecisionError(f"{error} (precision {precision.name})") from None
-        _check_threshold(name, bound[name], precision)
+        _check_levels(name, node, bound[name], precision)
         _check_accumulator(name, node, bound[name])
     return bound
 
@@ -272,7 +273,13 @@ def _result_type(
     if node.emits_membrane:
         return _membrane_type(name, node, precision, calibration)
     if node.passes_type:
-        return _joined_type(name, node, [results[source] for source in graph.predecessors(name)])
+        arriving = [results[source] for source in graph.predecessors(name) if source in results]
+        if len(arriving) < len(graph.predecessors(name)) and isinstance(arriving[0], FixedType):
+            raise PrecisionError(
+                f"node '{name}' ({node.kind}): no node of its cycle has a type of its own, so that its values have no "
+                "bound; put one into it that computes"
+            )
+        return _joined_type(name, node, arriving)
     if node.result_t is not None:
         return parse_type(node.result_t)
     if isinstance(node, Input):
@@ -347,7 +354,10 @@ def _membrane_type(name: str, node: Primitive, precision: Precision, calibration
     if node.spiking and getattr(node, "reset", None) == "leak":
         values = np.minimum(values, held["threshold"].max())
     exactly = np.concatenate([np.ravel(v) for v in held.values()]) if held else None
-    return fit(values, choice.width, exactly=exactly)
+    found = fit(values, choice.width, exactly=exactly)
+    if getattr(node, "strict", False) and (found.cast(held["threshold"]) >= found.max).any():
+        found = replace(found, integer=found.integer + 1)  # something must lie above the threshold
+    return found
 
 
 def _current_type(name: str, precision: Precision, calibration: Calibration | None) -> NumberType:
@@ -371,14 +381,33 @@ def _decay_type(choice: Choice | None, membrane: NumberType, values: Array) -> N
     return rounded
 
 
-def _check_threshold(name: str, bound: Bound, precision: Precision) -> None:
+def _check_levels(name: str, node: Primitive, bound: Bound, precision: Precision) -> None:
+    """Raise PrecisionError where rounding makes other neurons: silent ones, or such that fire at every step."""
     membrane = bound.types.membrane
-    if not isinstance(membrane, FixedType) or "threshold" not in bound.parameters:
+    if not isinstance(membrane, FixedType):
         return
-    if (bound.parameters["threshold"] <= bound.parameters.get("leak", np.zeros(1))).any():
+    exact = {key: tensor.values for key, tensor in node.parameters().items() if tensor.role == "membrane"}
+    at, more = f"{membrane} (precision {precision.name})", "give the membrane more bits"
+    if not isinstance(precision.choice(name, "membrane"), Scaled):  # a found scale has weighed them already
+        for key, values in exact.items():
+            if ((values < membrane.min - membrane.step) | (values > membrane.max + membrane.step)).any():
+                raise PrecisionError(f"node '{name}': its v_{key} lies outside of {at}; {more}")
+    if "threshold" not in exact:
+        return
+    rounded = bound.parameters
+    if getattr(node, "strict", False) and (rounded["threshold"] >= membrane.max).any():
+        raise PrecisionError(f"node '{name}': nothing can exceed its v_threshold, the largest value of {at}; {more}")
+    goal = next((key for key in ("reset", "leak") if key in exact), None)
+    if getattr(node, "reset", None) == "subtract":
+        goal = None
+    low, rounded_low = (np.zeros(1), np.zeros(1)) if goal is None else (exact[goal], rounded[goal])
+    shape = np.broadcast_shapes(np.shape(exact["threshold"]), np.shape(low))
+    above = np.broadcast_to(exact["threshold"] > low, shape)
+    if (above & (rounded["threshold"] <= rounded_low)).any():
+        where = {None: "0", "leak": "its leak", "reset": "its v_reset"}[goal]
         raise PrecisionError(
-            f"node '{name}': its v_threshold does not lie above its leak once both are rounded to {membrane} "
-            f"(precision {precision.name}), so it would fire at every step; give the membrane more bits"
+            f"node '{name}': its v_threshold does not lie above {where} once both are rounded to {at}, so it would "
+            f"fire at every step; {more}"
         )
 
 

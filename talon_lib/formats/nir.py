@@ -21,6 +21,7 @@ dt is, in this order: the argument, the ``dt`` in the file's metadata, 1e-4 s (t
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,8 @@ def read(path: Path, dt: float | None = None) -> Graph:
     if not isinstance(source, nir.NIRGraph):
         raise FormatError(f"{path}: holds a single {type(source).__name__}, not a graph")
     metadata = {str(key): _plain(value) for key, value in (source.metadata or {}).items()}
-    step = dt if dt is not None else float(metadata.get("dt", DEFAULT_DT))
-    if not step > 0:
-        raise FormatError(f"{path}: dt must be above 0 seconds, not {step}")
+    step = _seconds(path, dt if dt is not None else metadata.get("dt", DEFAULT_DT))
+    cyclic_config = metadata.pop("cyclic_config", None)
     comparison = metadata.get(COMPARISON, ">")
     if comparison not in (">", ">="):
         raise FormatError(f"{path}: {COMPARISON} in the metadata must be '>' or '>=', not {comparison!r}")
@@ -80,7 +80,7 @@ def read(path: Path, dt: float | None = None) -> Graph:
         nodes, gains = _nodes(found, _Reading(step, comparison == ">"))
         edges = _with_gains(nodes, edges, gains)
         cyclic = not Graph(nodes, edges, allow_cycles=True).is_dag
-        graph = Graph(nodes, edges, metadata={**metadata, "dt": step}, allow_cycles=cyclic)
+        graph = Graph(nodes, edges, {**metadata, "dt": step}, cyclic, cyclic_config)
         _check_outputs(graph, found)
     except GraphError as error:
         raise FormatError(f"{path}: {error}") from None
@@ -94,19 +94,38 @@ def write(path: Path, graph: Graph, dt: float = DEFAULT_DT) -> None:
     what NIR does not have. The file is written whole or not at all.
     """
     nodes = {}
+    dt = _seconds(path, dt)
     try:
         comparison = _comparison(graph)
+        metadata = _metadata(graph)
         for name, node in graph.nodes.items():
             nodes[name] = _written(graph, name, node, dt)
     except GraphError as error:
         raise FormatError(f"{path}: {error}") from None
-    metadata = {**graph.metadata, "dt": dt, **({COMPARISON: comparison} if comparison else {})}
+    metadata |= {"dt": dt, **({COMPARISON: comparison} if comparison else {})}
     target = nir.NIRGraph(nodes, list(graph.edges), metadata=metadata, type_check=False)
     try:
         with whole(path) as partial:
             nir.write(partial, target)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
+    except (OSError, TypeError, ValueError) as error:  # of the place, or of what the metadata holds
+        raise FormatError(f"{path}: cannot be written ({hdf5.one_line(error)})") from None
+
+
+def _seconds(path: Path, dt: Any) -> float:
+    """The timestep in seconds. Raises FormatError where it is none."""
+    number = isinstance(dt, (int, float, np.number)) and not isinstance(dt, bool)
+    if not number or not 0 < dt < float("inf"):
+        raise FormatError(f"{path}: dt must be a number of seconds above 0, not {dt!r}")
+    return float(dt)
+
+
+def _metadata(graph: Graph) -> dict[str, Any]:
+    """The graph's metadata and cyclic_config as NIR can hold them; None is left out."""
+    found = {key: value for key, value in graph.metadata.items() if value is not None and key != COMPARISON}
+    for key in found:
+        if not isinstance(key, str) or not hdf5.is_name(key):
+            raise GraphError(f"metadata {key!r}: HDF5 takes texts without '/' and unprintable characters for names")
+    return found | ({"cyclic_config": dict(graph.cyclic_config)} if graph.cyclic_config else {})
 
 
 def _comparison(graph: Graph) -> str | None:
@@ -196,13 +215,20 @@ def _opened(source: Any, depth: int = 0) -> tuple[dict[str, Any], list[tuple[str
         for kind, keys in zip(("Input", "Output"), ends, strict=True):
             if len(keys) != 1:
                 raise GraphError(f"subgraph '{name}' has {len(keys)} {kind} nodes, and can be opened with 1 alone")
-        nodes |= {f"{name}.{key}": found for key, found in inner.items()}
+        for key, found in inner.items():
+            if f"{name}.{key}" in source.nodes or f"{name}.{key}" in nodes:
+                raise GraphError(f"node '{name}.{key}' has the name that a node of subgraph '{name}' gets; rename it")
+            nodes[f"{name}.{key}"] = found
         edges += [(f"{name}.{a}", f"{name}.{b}") for a, b in inside]
         doors[name] = f"{name}.{ends[0][0]}", f"{name}.{ends[1][0]}"
     edges = [(doors.get(a, (a, a))[1], doors.get(b, (b, b))[0]) for a, b in edges]
     for door in [door for pair in doors.values() for door in pair]:
         before, after = [a for a, b in edges if b == door], [b for a, b in edges if a == door]
-        edges = [edge for edge in edges if door not in edge] + [(a, b) for a in before for b in after]
+        through = [(a, b) for a in before for b in after]
+        for a, b in through:
+            if (a, b) in edges:
+                raise GraphError(f"a subgraph hands '{a}' on to '{b}', which '{a}' leads to directly too; remove one")
+        edges = [edge for edge in edges if door not in edge] + through
         del nodes[door]
     return nodes, edges
 
@@ -214,19 +240,41 @@ def _nodes(found: Mapping[str, Any], reading: _Reading) -> tuple[dict[str, Primi
     for name, node in found.items():
         kind = type(node).__name__
         try:
-            nodes[name], gain = _READERS[type(node)](node, reading)
+            nodes[name], gain = _READERS[type(node)](_by_channel(node), reading)
         except GraphError as error:
-            raise GraphError(f"node '{name}' (NIR {kind}): {error}") from None
+            said = re.sub(r"^[A-Z]\w*: ", "", str(error))  # our name for it
+            raise GraphError(f"node '{name}' (NIR {kind}): {said}") from None
         if gain is not None and not np.allclose(gain, 1.0, rtol=1e-6, atol=0.0):  # what float32 leaves of r = tau / dt
             gains[name] = gain
     return nodes, gains
 
 
+def _by_channel(node: Any) -> Any:
+    """The node with parameters of shape ``(C, 1, 1)``, which NIR spreads over an image, as ``(C,)``."""
+    spread = {
+        key: value.reshape(-1)
+        for key, value in vars(node).items()
+        if isinstance(node, _ELEMENTWISE)
+        and isinstance(value, np.ndarray)
+        and value.ndim > 1
+        and value.size == len(value)
+    }
+    for key, value in spread.items():
+        setattr(node, key, value)
+    return node
+
+
+_ELEMENTWISE = (nir.Scale, nir.Threshold, nir.Delay, nir.LIF, nir.IF, nir.LI, nir.I, nir.CubaLIF, nir.CubaLI)
+
+
 def _check_outputs(graph: Graph, found: Mapping[str, Any]) -> None:
-    """Raise GraphError where a file's output has another number of dimensions than what arrives there."""
+    """Raise GraphError where a file's output has another number of dimensions than what arrives there.
+
+    One value says nothing: nir derives it from parameters that are one for all neurons.
+    """
     for name in graph.outputs:
         declared = tuple(int(n) for n in np.ravel(found[name].output_type["output"]))
-        if len(declared) != len(graph.output_shapes[name]):
+        if declared not in ((), (1,)) and len(declared) != len(graph.output_shapes[name]):
             raise GraphError(
                 f"node '{name}' (Output): the file says {declared}, but {graph.output_shapes[name]} arrives"
             )

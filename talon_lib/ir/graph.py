@@ -110,7 +110,8 @@ class Graph:
         postorder: list[str] = []
         feedback: list[Edge] = []
         open_, done = set(), set()
-        for root in self.inputs:
+        # in the order of the edges, which files keep; that of the nodes is lost in some (HDF5 sorts names)
+        for root in dict.fromkeys(source for source, _ in self.edges if source in self.inputs):
             if root in done:
                 continue
             open_.add(root)

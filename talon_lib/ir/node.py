@@ -161,8 +161,9 @@ HINTS = ("weight_t", "bias_t", "accum_t", "result_t", "reuse_factor")
 class Primitive(ABC):
     """Base of all primitives.
 
-    The fields here are the SDK's optional hints. A type given here wins over the precision of a run; ``accum_t``
-    must be wide enough for an exact sum, for no other accumulator is equal in simulation and hardware.
+    The fields here are the SDK's optional hints. A type given here wins over the precision of a run, where the node has
+    such a tensor (a result that has the input's type, or is a spike, has none of its own); ``accum_t`` must be wide
+    enough for an exact sum, for no other accumulator is equal in simulation and hardware.
 
     Shapes are without batch, channels first. ``x`` in a step is ``(batch, *input_shape)``.
     """
@@ -208,7 +209,10 @@ class Primitive(ABC):
         reuse = self.reuse_factor
         if reuse is not None and not (is_whole(reuse) and 1 <= reuse < MOST_VALUES):
             raise GraphError(f"{self.kind}: reuse_factor must be a whole number of 1 or more, not {shown(reuse)}")
-        self.check()
+        try:
+            self.check()
+        except GraphError as error:
+            raise GraphError(f"{self.kind}: {error}") from None
 
     @property
     def kind(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from talon_lib import ir
-from talon_lib.errors import GraphError, UnsupportedError
+from talon_lib.errors import GraphError, PrecisionError, UnsupportedError
 from talon_lib.fixed import parse_type
 from talon_lib.hls.csim import csim
 from talon_lib.hls.lower import lower
@@ -127,6 +127,53 @@ def test_a_synaptic_current_has_a_scale_of_its_own():
     current = bound.types.current
     assert seen.currents["n0"].max() > 40 and abs(current.cast(40.0) - 40.0) <= current.step / 2
     assert bound.types.membrane == parse_type(str(bound.types.membrane)) != current
+
+
+@pytest.mark.parametrize("precision", ["int2", "int3", "int4", "int8"])
+def test_a_neuron_that_must_exceed_its_threshold_can(precision):
+    """A type whose largest value is the rounded threshold would silence it for good."""
+    for threshold in np.linspace(0.3, 2.0, 60):
+        graph = chain(ir.LIF(4.0, 1.0, 0.0, threshold, strict=True), shape=(1,))
+        x = {"x": np.full((1, 1), 2.5 * threshold)}
+        assert run(graph, bind_graph(graph, precision, x, 8), x, 8).activity["n0"].spikes
+
+
+REFUSED = {
+    "a threshold beyond its type": (ir.IF(9.0), "ap_fixed<8,3>", "its v_threshold lies outside of ap_fixed<8,3>"),
+    "a leak beyond it": (ir.LIF(2.0, 1.0, -70.0, -55.0), "ap_fixed<16,6>", "its v_leak lies outside of"),
+    "a reset beyond it": (ir.IF(1.0, v_reset=-9.0), "ap_fixed<8,3>", "its v_reset lies outside of"),
+    "nothing above": (ir.IF(3.96875, strict=True), "ap_fixed<8,3,AP_RND,AP_SAT>", "nothing can exceed its v_threshold"),
+    "a reset at the threshold": (ir.IF(1.0, v_reset=0.999), "int2", "does not lie above its v_reset once both"),
+    "a leak at the threshold": (
+        ir.LIF(2.0, 1.0, 0.997, 0.999),
+        "ap_fixed<8,3>",
+        "does not lie above its leak once both",
+    ),
+    "a threshold of 0": (ir.IF(0.01, reset="subtract"), "ap_fixed<8,3>", "does not lie above 0 once both"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_types_that_make_other_neurons_are_refused(case):
+    node, precision, said = REFUSED[case]
+    with pytest.raises(PrecisionError, match=rf"node 'n0': .*{said}"):
+        bind_graph(chain(node, shape=(2,)), precision)
+
+
+@pytest.mark.parametrize("fields", [{"v_reset": 0.0}, {"reset": "subtract"}])
+def test_a_leak_above_the_threshold_is_a_neuron_like_any_other(fields):
+    graph = chain(ir.LIF(8.0, 1.0, 1.2, 1.0, **fields), shape=(1,))
+    x = {"x": np.zeros((1, 1))}
+    one, other = (run(graph, bind_graph(graph, p), x, 60).activity["n0"].spikes for p in ("fp32", "ap_fixed<16,6>"))
+    assert one > 0 and abs(one - other) <= 1
+
+
+def test_a_cycle_of_nodes_without_a_type_of_their_own():
+    nodes = {"x": ir.Input((1,)), "s": ir.Skip("add"), "d": ir.Delay(1), "y": ir.Output()}
+    graph = ir.Graph(nodes, [("x", "s"), ("s", "d"), ("d", "s"), ("s", "y")], allow_cycles=True)
+    assert run(graph, bind_graph(graph, "fp32"), {"x": [1.0]}, 5).last["y"] == 3.0  # in every second step one more
+    with pytest.raises(PrecisionError, match=r"node '[sd]' .*no node of its cycle has a type of its own"):
+        bind_graph(graph, "ap_fixed<8,4>")
 
 
 def test_what_has_no_meaning_together_is_refused():

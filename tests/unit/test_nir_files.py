@@ -100,7 +100,7 @@ def test_dt_comes_from_the_argument_then_the_file_then_the_default(tmp_path):
 @pytest.mark.parametrize("dt", [0.0, -1e-3, float("nan")])
 def test_a_dt_that_is_no_time_is_refused(dt, tmp_path):
     path = nir_graph(around(nir_lif()), tmp_path / "a.nir")
-    with pytest.raises(FormatError, match="dt must be above 0 seconds"):
+    with pytest.raises(FormatError, match="dt must be a number of seconds above 0"):
         ir.read(path, dt=dt)
 
 
@@ -408,6 +408,71 @@ def test_what_nir_does_not_have_is_refused_and_writes_nothing(tmp_path):
     with pytest.raises(FormatError, match="node 'n': NIR has no ReLU"):
         ir.write(tmp_path / "a.nir", ir.Graph(nodes, [("x", "n"), ("n", "y")]))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_recurrent_graph_keeps_the_edge_that_carries_the_step_before(tmp_path):
+    """HDF5 sorts the names of nodes, and here another order of the inputs would cut the cycle elsewhere."""
+    nodes = {"z": ir.Input((1,)), "a": ir.Input((1,))}
+    nodes |= {name: ir.Affine([[weight]]) for name, weight in (("n1", 0.5), ("n2", 2.0))}
+    nodes |= {name: ir.LI(2.0, 0.0) for name in ("l1", "l2")} | {"y": ir.Output()}
+    edges = [("z", "n1"), ("n1", "l1"), ("l1", "n2"), ("n2", "l2"), ("l2", "n1"), ("a", "n2"), ("l2", "y")]
+    graph = ir.Graph(nodes, edges, allow_cycles=True, cyclic_config={"max_iterations": 7})
+    x = {"z": np.ones((5, 1, 1)), "a": np.arange(5.0).reshape(5, 1, 1)}
+    expected = run(graph, bind_graph(graph, "fp32"), x, 5).outputs["y"]
+    for name in ("a.nir", "a.t1c"):
+        ir.write(tmp_path / name, graph)
+        read = ir.read(tmp_path / name)
+        assert (read.feedback, read.cyclic_config) == ([("l2", "n1")], {"max_iterations": 7})
+        assert read.fingerprint == graph.fingerprint
+        np.testing.assert_array_equal(run(read, bind_graph(read, "fp32"), x, 5).outputs["y"], expected)
+
+
+def test_a_node_of_a_subgraph_replaces_no_other(tmp_path):
+    ends = {"in": nir.Input(np.array([2])), "x": nir.Linear(np.eye(2)), "out": nir.Output(np.array([2]))}
+    block = nir.NIRGraph(ends, [("in", "x"), ("x", "out")], type_check=False)
+    path = nir_graph(around(block, **{"node.x": nir.Linear(np.eye(2))}), tmp_path / "a.nir")
+    with pytest.raises(
+        FormatError, match=r"node 'node\.x' has the name that a node of subgraph 'node' gets; rename it"
+    ):
+        ir.read(path)
+
+
+def test_a_subgraph_beside_a_direct_edge_is_told_apart(tmp_path):
+    ends = {"in": nir.Input(np.array([2])), "out": nir.Output(np.array([2]))}
+    nodes = around(nir.NIRGraph(ends, [("in", "out")], type_check=False)) | {"fc": nir.Linear(np.eye(2))}
+    edges = [("x", "node"), ("node", "fc"), ("x", "fc"), ("fc", "y")]
+    nir.write(tmp_path / "a.nir", nir.NIRGraph(nodes, edges, type_check=False))
+    with pytest.raises(FormatError, match="a subgraph hands 'x' on to 'fc', which 'x' leads to directly too"):
+        ir.read(tmp_path / "a.nir")
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 1, 1)])
+def test_neurons_of_an_image_may_share_parameters(shape, tmp_path):
+    conv = nir.Conv2d((4, 4), np.ones((2, 1, 1, 1)), 1, 0, 1, 1, np.zeros(2))
+    lif = nir.LIF(**{key: np.full(shape, 1.0) for key in ("tau", "r", "v_leak", "v_threshold")})
+    declared = np.array([1]) if shape == (1,) else np.array([2, 1, 1])  # as nir derives them
+    path = nir_graph(
+        {"x": nir.Input(np.array([1, 4, 4])), "c": conv, "l": lif, "y": nir.Output(declared)}, tmp_path / "a.nir"
+    )
+    assert ir.read(path, dt=1.0).output_shapes["y"] == (2, 4, 4)
+
+
+@pytest.mark.parametrize("dt", [0, -1.0, float("nan"), float("inf"), "x", True])
+def test_a_dt_that_is_no_time_is_not_written(dt, tmp_path):
+    with pytest.raises(FormatError, match="dt must be a number of seconds above 0"):
+        ir.write(tmp_path / "a.nir", network(), dt=dt)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_that_nir_cannot_hold_is_left_out_or_refused(tmp_path):
+    graph = network()
+    ir.write(tmp_path / "a.nir", ir.Graph(graph.nodes, graph.edges, {"note": None, "n": 3}))
+    assert "note" not in ir.read(tmp_path / "a.nir").metadata
+    for metadata in ({"a/b": 1}, {3: 1}, {"o": object()}):
+        with pytest.raises(FormatError) as caught:
+            ir.write(tmp_path / "b.nir", ir.Graph(graph.nodes, graph.edges, metadata))
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "b.nir").exists()
 
 
 @pytest.mark.skipif(not PUBLIC.is_dir(), reason="the public NIR files are not beside this clone")

@@ -83,8 +83,8 @@ class Stage:
 
     def macs(self, input_shape: Shape) -> int:
         """Products of one sample; those with padding are not counted."""
-        inside = self._columns(np.ones((1, *input_shape)))
-        return int(np.count_nonzero(inside)) * (self.shape[0] // self.groups)
+        rows, columns = self.sliding.inside(input_shape[1:])
+        return rows * columns * math.prod(self.shape[:2])
 
     def effective_operations(self, x: Array, given: NumberType, bound: Bound) -> Operations:
         """Products over the batch whose input, of type ``given``, and weight are both not zero."""

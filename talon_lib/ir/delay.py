@@ -9,7 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError, UnsupportedError
 from talon_lib.fixed import Array, Span
-from talon_lib.ir.fields import check_fits, per_neuron
+from talon_lib.ir.fields import check_fits, check_size, per_neuron
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
     Bound,
@@ -46,6 +46,7 @@ class Delay(Primitive):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         check_fits("steps", self.steps.shape, input_shape)
+        check_size((int(self.steps.max()), *input_shape), "what it keeps")
         return input_shape
 
     def identity(self, input_shape: Shape) -> Mapping[str, Any]:

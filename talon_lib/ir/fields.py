@@ -16,8 +16,8 @@ from talon_lib.ir.layout import Shape
 
 Pair = tuple[int, int]
 
-MOST_VALUES = 2**31
-"""Values of the largest tensor: 16 GiB in float64, beyond any network that can be simulated here."""
+MOST_VALUES = 2**24
+"""Values of the largest tensor of one sample: 128 MiB in float64, far beyond what an FPGA holds."""
 
 _SHOWN = 80
 _MOST = float(np.finfo(np.float32).max)

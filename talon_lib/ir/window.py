@@ -9,7 +9,7 @@ import numpy as np
 
 from talon_lib.errors import GraphError
 from talon_lib.fixed import Array
-from talon_lib.ir.fields import Pair
+from talon_lib.ir.fields import Pair, check_size
 
 
 def positions(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False) -> int:
@@ -46,7 +46,19 @@ class Sliding:
         if min(rows, columns) < 1:
             dilated = f" with dilation {self.dilation}" if max(self.dilation) > 1 else ""
             raise GraphError(f"the kernel {self.kernel}{dilated} does not fit inputs of {size[0]} x {size[1]}")
+        height, width = (n + 2 * p for n, p in zip(size, self.padding, strict=True))
+        check_size((height, width), f"the image with its padding {self.padding}")
         return rows, columns
+
+    def inside(self, size: Sequence[int]) -> Pair:
+        """By dimension, how many values of all windows together lie on an image (height, width), not in its padding."""
+        found = []
+        for n, s, d, k, p, whole in zip(
+            self.count(size), self.stride, self.dilation, self.kernel, self.padding, size, strict=True
+        ):
+            places = s * np.arange(n)[:, None] + d * np.arange(k) - p
+            found.append(int(np.count_nonzero((places >= 0) & (places < whole))))
+        return found[0], found[1]
 
     def over(self, x: Array, fill: float = 0.0) -> Array:
         """The windows of ``x`` (batch, channels, height, width): ``(batch, channels, *count, *kernel)``, a view.

@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 from talon_lib import data, ir
+from talon_lib.cost.counts import count
 from talon_lib.errors import TalonError
 from talon_lib.formats import nir, t1c  # so that importing them takes nothing of the limit
+from talon_lib.hls.lower import IO_TYPES, obstacles
+from talon_lib.simulate import bind_graph
 
 MEMORY = 2**30
 SECONDS = 30  # what none comes near: reading takes milliseconds
@@ -21,12 +24,26 @@ READERS = {".nir": ir.read, ".t1c": ir.read, ".npz": data.load}
 def attempt(path):
     try:
         found = READERS[path.suffix](path)
+        if isinstance(found, ir.Graph):
+            inspect(found)
     except TalonError as error:
         line = str(error)
         return ("refused" if line.isprintable() and str(path) in line else "refused in no clean line"), line
     except BaseException as error:
         return f"escaped: {type(error).__name__}", str(error)
     return "read", type(found).__name__
+
+
+def inspect(graph):
+    """What `talon-dse info` and a sweep's plan ask of a graph."""
+    assert count(graph) and graph.fingerprint
+    try:
+        bound = bind_graph(graph, "ap_fixed<16,6>")
+    except TalonError as error:
+        assert str(error).isprintable()
+        return
+    for io_type in IO_TYPES:
+        assert all(reason.isprintable() for reason in obstacles(graph, bound, io_type).values())
 
 
 if __name__ == "__main__":

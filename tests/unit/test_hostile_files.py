@@ -22,7 +22,8 @@ import pytest
 
 from talon_lib import ir
 from talon_lib.errors import FormatError
-from talon_lib.formats import hdf5
+from talon_lib.formats import hdf5, t1c
+from talon_lib.ir.node import fields_of
 
 READER = Path(__file__).with_name("hostile_reader.py")
 TREES = {".nir": "node", ".t1c": "graph"}
@@ -536,8 +537,32 @@ def test_a_packed_file_that_needs_more_than_the_memory_is_refused(tmp_path):
     assert outcome == "refused", message
 
 
-def test_there_are_at_least_200_files():
-    assert 5 * 180 + 3 * (32 + 5) + 2 * len(HDF5 | VALUES) + len(NPZ) >= 200
+GIANTS = {
+    "many neurons": ((2**30,), ir.IF(1.0)),
+    "a large image": ((1, 2**15, 2**15), ir.SumPool2d(2)),
+    "much padding": ((1, 4, 4), ir.Conv2d(np.ones((1, 1, 2, 2)), padding=2**14)),
+    "much padding, few windows": ((1, 4, 4), ir.Conv2d(np.ones((1, 1, 2, 2)), padding=2**14, stride=2**13)),
+    "a large convolution": ((1, 2**12, 2**12), ir.Conv2d(np.ones((1, 1, 7, 7)))),
+    "a long delay": ((100, 1000), ir.Delay(65_000)),
+}
+
+
+def test_small_files_of_giant_networks_cost_little(tmp_path):
+    """Refused, or inspected within the limits where the size is allowed."""
+    for name, (shape, node) in GIANTS.items():
+        nodes = {
+            "x": {"type": "Input", "shape": list(shape)},
+            "n": {"type": f"talon_lib.{node.kind}", **fields_of(node)},
+            "y": {"type": "talon_lib.Output"},
+        }
+        graph = {"type": "Graph", "nodes": nodes, "edges": {"src": ["x", "n"], "dst": ["n", "y"]}}
+        with h5py.File(tmp_path / f"{name}.t1c", "w") as file:
+            t1c._put_all(file, {"version": t1c.VERSION, "graph": graph}, "")
+    found = dict(zip(GIANTS, outcomes([tmp_path / f"{name}.t1c" for name in GIANTS]), strict=True))
+    assert {name for name, (outcome, _) in found.items() if outcome == "refused"} == set(GIANTS) - {
+        "a large convolution"
+    }
+    assert found["a large convolution"][0] == "read", found
 
 
 def test_errors_of_a_reader_are_no_tracebacks(tmp_path):

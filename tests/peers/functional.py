@@ -56,6 +56,18 @@ def skip(*inputs, skip_type="residual"):
     return sum(inputs[1:], start=inputs[0])
 
 
+def spread(values, x):
+    """One value, one per channel, or one per value, over the input."""
+    values = tensor(values, x)
+    if values.ndim == 1 and values.shape != x.shape[1:] and len(values) > 1:
+        values = values.reshape(-1, *(1 for _ in x.shape[2:]))
+    return values.expand(x.shape[1:])
+
+
+def sum_pool(x, kernel_size, stride=None, padding=0, ceil_mode=False):
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, divisor_override=1)
+
+
 FUNCTIONS = {
     "Input": lambda x, input_type: x,
     "Output": lambda x, output_type: x,
@@ -71,6 +83,9 @@ FUNCTIONS = {
     "SepConv2d": separable,
     "MaxPool2d": F.max_pool2d,
     "AvgPool2d": F.avg_pool2d,
+    "SumPool2d": sum_pool,
+    "Scale": lambda x, scale: x * spread(scale, x),
+    "Threshold": lambda x, threshold: (x > spread(threshold, x)).to(x.dtype),
     "Upsample": upsample,
     "BatchNorm1d": batch_norm,
     "BatchNorm2d": batch_norm,

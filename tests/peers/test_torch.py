@@ -6,6 +6,7 @@ magnitudes (``MAGNITUDE``). It is that of torch in float32 but for the same boun
 or multiplies values once is equal bit by bit.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -118,7 +119,7 @@ def pools(draw, kind):
     arguments["stride"] = draw(st.sampled_from([None, stride]))
     if kind == "MaxPool2d":
         arguments["dilation"] = dilation
-    else:
+    elif kind == "AvgPool2d":
         arguments["count_include_pad"] = draw(st.booleans())
     # often all negative, so that a padding of 0 would show
     x = values(rng, BATCH, draw(st.integers(1, 3)), *each(draw, 2, 1, 12)) - draw(st.sampled_from([0.0, 2.0**10]))
@@ -176,6 +177,17 @@ def prelus(draw):
     rng, shape = np.random.default_rng(draw(SEEDS)), draw(shapes())
     weight = values(rng, draw(st.sampled_from([1, shape[0]])))
     return {"features": shape[0] if len(weight) > 1 else None, "weight": weight}, [values(rng, BATCH, *shape)]
+
+
+@st.composite
+def spreads(draw, name):
+    """A parameter of one value, one per channel, or one per value; some inputs are equal to it."""
+    rng, shape = np.random.default_rng(draw(SEEDS)), draw(shapes())
+    given_ = values(rng, *draw(st.sampled_from([(), (1,), shape[:1], shape])))
+    x = values(rng, BATCH, *shape)
+    if given_.size == 1:
+        x[rng.random(x.shape) < 0.2] = given_.item()
+    return {name: given_}, [x]
 
 
 @st.composite
@@ -246,6 +258,9 @@ DRAWN = {
     "SepConv2d": separables(),
     "MaxPool2d": pools("MaxPool2d"),
     "AvgPool2d": pools("AvgPool2d"),
+    "SumPool2d": pools("SumPool2d"),
+    "Scale": spreads("scale"),
+    "Threshold": spreads("threshold"),
     "Upsample": upsamples(),
     "BatchNorm1d": batch_norms((1, 2)),
     "BatchNorm2d": batch_norms((3,)),
@@ -259,7 +274,8 @@ DRAWN = {
     "Softmax": softmaxes(),
     "Dropout": element_wise(p=st.floats(0, 1)),
 }
-NEURONS = {"LIF", "IF"}  # they have a state: below
+NEURONS = {"LIF", "IF", "CubaLIF", "LI", "I", "CubaLI"}  # they have a state: below
+STATEFUL = NEURONS | {"Delay"}
 
 
 # --- how equal they must be -------------------------------------------------------------------------------------------
@@ -303,6 +319,7 @@ MAGNITUDE = {
     **{kind: (absolute(kind), lambda a: a["weight"][0].size + 2) for kind in ("Conv1d", "Conv2d")},
     "SepConv2d": (absolute("SepConv2d"), lambda a: a["depthwise_weight"].size + a["pointwise_weight"].size + 4),
     "AvgPool2d": (absolute("AvgPool2d"), lambda a: int(np.prod(a["kernel_size"])) ** 2 + 2),
+    "SumPool2d": (absolute("SumPool2d"), lambda a: int(np.prod(a["kernel_size"])) ** 2 + 2),
     "Upsample": (of_upsample, lambda a: 8),
     "BatchNorm1d": (absolute("BatchNorm1d"), lambda a: 6),
     "BatchNorm2d": (absolute("BatchNorm2d"), lambda a: 6),
@@ -332,7 +349,7 @@ def half_a_unit(values_):
     return np.spacing(np.abs(values_).astype(np.float32)).astype(np.float64) / 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ir.list_primitives() if kind not in NEURONS])
+@pytest.mark.parametrize("kind", [kind for kind in ir.list_primitives() if kind not in STATEFUL])
 def test_float_is_what_pytorch_computes(kind):
     assert kind in DRAWN, f"{kind} has no comparison with PyTorch; add one here"
 
@@ -384,7 +401,7 @@ def test_a_side_that_keeps_its_size_is_copied_whatever_the_factor():
 
 
 def test_every_primitive_is_compared():
-    assert set(DRAWN) | NEURONS == set(ir.list_primitives())
+    assert set(DRAWN) | STATEFUL == set(ir.list_primitives())
     assert set(DRAWN) == set(FUNCTIONS)
 
 
@@ -402,32 +419,77 @@ def neurons(draw, kind):
     def on_grid(*of, low=-2.0, high=2.0):
         return np.round(rng.uniform(low, high, of) * grid) / grid
 
-    arguments = {"v_threshold": on_grid(*size, low=0.5, high=3.0), "reset": draw(st.sampled_from(["leak", "subtract"]))}
-    if kind == "LIF":
-        tau = rng.choice([1.0, 2.0, 4.0, 1.5, 7.3], size)
-        arguments |= {"tau": tau, "r": np.ones(size), "v_leak": on_grid(*size) * draw(st.sampled_from([0, 1]))}
+    fields, arguments, how = {field.name for field in dataclasses.fields(primitives()[kind])}, {}, {}
+    if "v_threshold" in fields:
+        arguments["v_threshold"] = on_grid(*size, low=0.5, high=3.0)
+        how = {name: draw(st.booleans()) for name in ("reset_delay", "strict")}
+        how["reset"] = draw(st.sampled_from(["leak", "subtract"]))
+        if how["reset"] == "leak" and draw(st.booleans()):
+            arguments["v_reset"] = on_grid(*size)
+    for name in {"tau", "tau_syn"} & fields:
+        arguments[name] = rng.choice([1.0, 2.0, 4.0, 1.5, 7.3], size)
+    if "v_leak" in fields:
+        arguments["v_leak"] = on_grid(*size) * draw(st.sampled_from([0, 1]))
     x = on_grid(draw(st.integers(1, 12)), BATCH, *shape, high=3.0)
-    spread = {k: torch.tensor(v, dtype=torch.float32).double().reshape(sizes[size])
-              for k, v in arguments.items() if k != "reset"}  # fmt: skip
-    return primitives()[kind](**arguments), x, spread
+    given_ = {"r": np.ones(size)} if "r" in fields else {}
+    spread = {
+        name: torch.tensor(value, dtype=torch.float32).double().reshape(sizes[size])
+        for name, value in arguments.items()
+    }
+    return primitives()[kind](**arguments, **how, **given_), x, spread, how
 
 
 def in_steps(node, x):
-    """The spikes and the membranes of every step."""
+    """The results and the membranes of every step."""
     graph = ir.Graph({"x": ir.Input(x.shape[2:]), "n": node, "y": ir.Output(x.shape[2:])}, [("x", "n"), ("n", "y")])
-    done = run(graph, bind_graph(graph, "fp32"), {"x": x}, len(x))
-    return np.diff(done.outputs["y"], axis=0, prepend=0), done.membranes["y"]
+    seen = []
+
+    def observe(t, name, result, state, x):
+        if name == "n":
+            seen.append((result, state.get("membrane", result)))
+
+    run(graph, bind_graph(graph, "fp32"), {"x": x}, len(x), (observe,))
+    return [np.stack(each) for each in zip(*seen, strict=True)]
 
 
-def in_loop(x, reset, v_threshold, tau=None, r=None, v_leak=None):
-    """The update of talon_lib.ir.neuron in torch: spikes, membranes, and membranes before their reset."""
+def in_loop(
+    x,
+    reset="leak",
+    v_threshold=None,
+    tau=None,
+    tau_syn=None,
+    v_leak=None,
+    v_reset=None,
+    reset_delay=False,
+    strict=False,
+):
+    """The update of talon_lib.ir.neuron in torch: results, membranes, and membranes before their reset."""
+
+    def single(exact):
+        return exact.float().double()
+
     leak = torch.zeros(()).double() if v_leak is None else v_leak
-    decay = torch.ones(()).double() if tau is None else (1 - 1 / tau).float().double()
-    v, found = torch.zeros(x.shape[1:]).double(), []
+    goal = leak if v_reset is None else v_reset
+    decay, synapse = (None if t is None else single(1 - 1 / t) for t in (tau, tau_syn))
+    above = torch.gt if strict else torch.ge
+    v = i = torch.zeros(x.shape[1:]).double()
+    found = []
     for arriving in torch.tensor(x):
-        before = (decay * (v - leak) + leak + arriving).float().double()
-        spikes = before >= v_threshold
-        v = torch.where(spikes, leak if reset == "leak" else (before - v_threshold).float().double(), before)
+        if synapse is not None:
+            arriving = i = single(synapse * i + arriving)
+        exact = v + arriving if decay is None else decay * (v - leak) + leak + arriving
+        if v_threshold is None:
+            v = single(exact)
+            found.append((v, v, v))
+            continue
+        fired = above(v, v_threshold) if reset_delay else torch.zeros_like(v, dtype=torch.bool)
+        if reset == "subtract":
+            before = single(exact - torch.where(fired, v_threshold, 0.0))
+        else:
+            before = torch.where(fired, goal, single(exact))
+        spikes = above(before, v_threshold)
+        after = goal if reset == "leak" else single(before - v_threshold)
+        v = before if reset_delay else torch.where(spikes, after, before)
         found.append((spikes.double(), v, before))
     return [torch.stack(each).numpy() for each in zip(*found, strict=True)]
 
@@ -436,12 +498,24 @@ def in_loop(x, reset, v_threshold, tau=None, r=None, v_leak=None):
 def test_neurons_are_those_of_a_torch_loop(kind):
     @given(neurons(kind))
     def compared(drawn):
-        node, x, spread = drawn
-        spikes, membranes, _ = in_loop(x, node.reset, **spread)
-        for ours, theirs in zip(in_steps(node, x), (spikes, membranes), strict=True):
+        node, x, spread, how = drawn
+        results, membranes, _ = in_loop(x, **spread, **how)
+        for ours, theirs in zip(in_steps(node, x), (results, membranes), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
     compared()
+
+
+@given(SEEDS, shapes(), st.integers(1, 12), st.integers(0, 6))
+def test_a_delay_is_a_shift_in_torch(seed, shape, steps, longest):
+    rng = np.random.default_rng(seed)
+    x, late = values(rng, steps, BATCH, *shape), rng.integers(0, longest + 1, shape)
+    found, _ = in_steps(ir.Delay(late), x)
+    for place in np.ndindex(*shape):
+        here = (slice(None), slice(None), *place)
+        shifted = torch.roll(torch.tensor(x[here]), int(late[place]), 0)
+        shifted[: int(late[place])] = 0
+        np.testing.assert_array_equal(found[here], shifted.numpy())
 
 
 def leaky(x, decay, threshold, reset):
@@ -467,7 +541,7 @@ def test_neurons_are_those_of_snntorch(seed, reset, tau):
     x, threshold = rng.uniform(-1.0, 2.0, (10, BATCH, 4)), rng.uniform(1.5, 3.0)
     node = ir.IF(threshold, reset) if tau is None else ir.LIF(tau, 1.0, 0.0, threshold, reset)
     own = {} if tau is None else {"tau": torch.tensor(tau).double()}
-    _, after, before = in_loop(x.astype(np.float32), reset, torch.tensor(threshold), **own)
+    _, after, before = in_loop(x.astype(np.float32).astype(float), reset, torch.tensor(threshold), **own)
     assume(np.abs(before - threshold).min() > 1e-4)  # rounding decides there
     # snntorch subtracts once, and asks what is left above for twice the threshold
     assume((after < threshold - 1e-4).all())

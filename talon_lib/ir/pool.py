@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from talon_lib.ir.node import (
     Parameter,
     State,
     Support,
+    fields_of,
     primitive,
 )
 from talon_lib.ir.window import Sliding
@@ -62,6 +64,16 @@ class Pool(Memoryless):
         if len(input_shape) != 3:
             raise GraphError(f"it takes inputs (channels, h, w), not {input_shape}")
         return (input_shape[0], *self.sliding.count(input_shape[1:]))
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """With ceil_mode and count_include_pad as they are by default where they change nothing."""
+        fields, size = fields_of(self), input_shape[1:]
+        beyond = self.sliding.count(size) != replace(self.sliding, ceil_mode=False).count(size)
+        if not beyond:
+            fields["ceil_mode"] = False
+        if "count_include_pad" in fields and not beyond and not any(self.padding):
+            fields["count_include_pad"] = True
+        return fields
 
     def parameters(self) -> Mapping[str, Parameter]:
         return {}

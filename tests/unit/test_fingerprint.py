@@ -114,7 +114,7 @@ def test_a_graph_has_one_fingerprint_in_every_format(tmp_path):
     chain = [
         ir.Conv2d(rng.normal(size=(2, 1, 2, 3)), rng.normal(size=2), padding=(1, 0)),
         ir.LIF(tau=rng.uniform(1, 9, 2), r=1.0, v_leak=0.25, v_threshold=1.0),
-        ir.AvgPool2d(2),
+        ir.AvgPool2d(2, ceil_mode=True, count_include_pad=False),  # neither matters here
         ir.Flatten(),
         ir.Affine(rng.normal(size=(3, 18)), rng.normal(size=3)),
         ir.IF(v_threshold=0.7),
@@ -124,3 +124,15 @@ def test_a_graph_has_one_fingerprint_in_every_format(tmp_path):
     for name in ("a.nir", "a.t1c"):
         ir.write(tmp_path / name, graph)
         assert ir.read(tmp_path / name).fingerprint == graph.fingerprint
+
+
+def test_how_a_pool_is_written_matters_where_it_changes_something():
+    def of(node, size):
+        nodes = {"x": ir.Input((1, size, size)), "n": node, "y": ir.Output()}
+        return ir.Graph(nodes, [("x", "n"), ("n", "y")]).fingerprint
+
+    for kind in (ir.MaxPool2d, ir.AvgPool2d, ir.SumPool2d):
+        assert of(kind(2, ceil_mode=True), 4) == of(kind(2), 4)
+        assert of(kind(2, ceil_mode=True), 5) != of(kind(2), 5)
+    assert of(ir.AvgPool2d(2, count_include_pad=False), 4) == of(ir.AvgPool2d(2), 4)
+    assert of(ir.AvgPool2d(2, padding=1, count_include_pad=False), 4) != of(ir.AvgPool2d(2, padding=1), 4)

@@ -244,7 +244,8 @@ class Graph:
         """SHA-256 over structure and parameters; equal for graphs of equal nodes, whatever file they came from.
 
         What is carried and computed with by nobody (a LIF's r, an activation's features) does not count, nor whether a
-        neuron's parameter is written once or for each neuron (``Primitive.identity``). Node names count, and the order of edges where they are joined or part; other orders and the metadata do not.
+        neuron's parameter is written once or for each neuron (``Primitive.identity``). Node names count, and the order
+        of edges where they are joined or part; other orders and the metadata do not.
         """
         digest = hashlib.sha256()
         for name in sorted(self.nodes):

@@ -76,7 +76,7 @@ def test_every_value_of_the_sdks_file_matters(tmp_path):
     places = [place for place, _ in flattened(hdf5.read(GOLDEN, ".t1c"))]
     without_meaning = 0
     for place in places:
-        if place in ("/graph/nodes/lif/r", "/graph/nodes/avg/ceil_mode"):
+        if place in ("/graph/nodes/lif/r", "/graph/nodes/avg/ceil_mode", "/graph/nodes/max/ceil_mode"):
             continue  # carried, and computed with by nobody; of no effect at this size
         path = tmp_path / "changed.t1c"
         path.write_bytes(GOLDEN.read_bytes())

@@ -41,8 +41,12 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+_dt_option = click.option("--dt", type=float, help="seconds of a timestep, for NIR files; else the file's, or 1e-4")
+
+
 def _data_options(required: bool, precision: str = "fp32") -> Callable[[F], F]:
     return _options(
+        _dt_option,
         click.option(
             "--data",
             type=_FILE,
@@ -75,8 +79,6 @@ _hardware_options = _options(
     click.option("--clock-period", type=float, default=5.0, show_default=True, help="ns"),
 )
 
-_dt_option = click.option("--dt", type=float, help="seconds of a timestep, for NIR files; else the file's, or 1e-4")
-
 _strategy_option = click.option("--strategy", default="Latency", show_default=True, help="Latency or Resource")
 
 _io_option = click.option("--io-type", default="io_parallel", show_default=True, help="io_parallel or io_stream")
@@ -102,6 +104,7 @@ def cli(context: click.Context) -> None:
 @_dt_option
 def info(file: Path | None, primitives: bool, dt: float | None) -> None:
     """Print what is in a network FILE: nodes, shapes, parameters, memory, operations, and what hls4ml can hold."""
+    from talon_lib import ir
     from talon_lib.ir import support
 
     if primitives:
@@ -110,17 +113,11 @@ def info(file: Path | None, primitives: bool, dt: float | None) -> None:
         if not primitives:
             raise ConfigError("give a file, or --primitives")
         return
-    graph = _read(file, dt)
+    graph = ir.read(file, dt=dt)
     click.echo(f"{file}: {graph!r}, fingerprint {graph.fingerprint[:16]}")
     for line in _metadata_lines(graph):
         click.echo(line)
     _print_nodes(graph)
-
-
-def _read(file: Path, dt: float | None) -> Graph:
-    from talon_lib import ir
-
-    return ir.read(file, **({} if dt is None else {"dt": dt}))
 
 
 def _metadata_lines(graph: Graph) -> list[str]:
@@ -188,7 +185,7 @@ def convert(source: Path, target: Path, dt: float | None, neurons: str) -> None:
     """Read the network in SOURCE and write it to TARGET; the suffixes say the formats (.nir, .t1c)."""
     from talon_lib import ir
 
-    graph = _with_neurons(_read(source, dt if source.suffix == ".nir" else None), _neuron_fields(neurons))
+    graph = _with_neurons(ir.read(source, dt=dt if source.suffix == ".nir" else None), _neuron_fields(neurons))
     step = dt if dt is not None else graph.metadata.get("dt")
     options = {} if step is None or target.suffix != ".nir" else {"dt": step}
     ir.write(target, graph, **options)
@@ -228,9 +225,9 @@ def _with_neurons(graph: Graph, fields: dict[str, Any]) -> Graph:
 @_dt_option
 def validate(file: Path, name: str, dt: float | None) -> None:
     """Say whether a backend can take the network in FILE."""
-    from talon_lib import backend
+    from talon_lib import backend, ir
 
-    graph = _read(file, dt)
+    graph = ir.read(file, dt=dt)
     found = backend.get_backend(name).validate(graph)
     for warning in found.warnings:
         click.echo(f"warning: {warning}")
@@ -263,14 +260,15 @@ def simulate(graph: Path, readout: str, output: Path | None, record_failure: boo
 
 @cli.command()
 @click.argument("graph", type=_FILE)
+@_dt_option
 @click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference")
 @click.option("--preset", default="neuromorphic_int8", show_default=True, help="energy preset")
-def profile(graph: Path, steps: int, preset: str) -> None:
+def profile(graph: Path, dt: float | None, steps: int, preset: str) -> None:
     """Print energy and memory of the network in GRAPH by TALON's accounting (fp32, zero input)."""
     from talon_lib import backend, ir
 
     cpu = backend.get_backend("cpu")
-    found = cpu.profile(ir.read(graph), n_steps=steps, energy_preset=preset)  # type: ignore[attr-defined]
+    found = cpu.profile(ir.read(graph, dt=dt), n_steps=steps, energy_preset=preset)  # type: ignore[attr-defined]
     click.echo(f"TALON's accounting, analytic, preset {found.energy_preset}, {steps} step(s), zero input")
     rows = [
         ("MAC operations", f"{found.mac_ops:,}"),

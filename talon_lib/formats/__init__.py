@@ -20,8 +20,9 @@ _OPTIONS = {".nir": ("dt",), ".t1c": ()}
 
 
 def read(path: str | PathLike[str], **options: Any) -> Graph:
-    """Read a graph. Options go to the format's reader (NIR: ``dt``). Raises FormatError with the path."""
+    """Read a graph. Options go to the format's reader (NIR: ``dt``); None leaves one to it. Raises FormatError."""
     path = Path(path)
+    options = {name: value for name, value in options.items() if value is not None}
     form = _format(path, options)
     if not path.is_file():
         raise FormatError(f"{path}: there is no such file")

@@ -57,7 +57,7 @@ class Activation(Memoryless):
 
     def identity(self, input_shape: Shape) -> Mapping[str, Any]:
         """Without features, which the input's shape says too."""
-        return {name: value for name, value in fields_of(self).items() if name != "features"}
+        return fields_of(self, "features")
 
     def macs(self, input_shape: Shape) -> int:
         return 0
@@ -140,6 +140,9 @@ class PReLU(Activation):
                 f"nor its {input_shape[0]} channel(s)"
             )
         return self.checked(input_shape)
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return {**super().identity(input_shape), "weight": _per_value(self.weight.ravel(), input_shape)}
 
     def parameters(self) -> Mapping[str, Parameter]:
         return {"weight": Parameter("weight", self.weight.ravel())}  # a vector: what has more dimensions is synapses
@@ -346,6 +349,9 @@ class Softmax(Activation):
         self.check_features()
         self.set("dim", as_index("dim", self.dim))
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return {**super().identity(input_shape), "dim": self.dim % len(input_shape)}
+
     def output_shape(self, input_shape: Shape) -> Shape:
         rank = len(input_shape)
         if not -rank <= self.dim < rank:
@@ -384,6 +390,9 @@ class Dropout(Activation):
         self.check_features()
         if not 0.0 <= as_number("p", self.p) <= 1.0:
             raise GraphError(f"p must be within 0 to 1, not {shown(self.p)}")
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self, "features", "p")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return self.checked(input_shape)

@@ -243,9 +243,9 @@ class Graph:
     def fingerprint(self) -> str:
         """SHA-256 over structure and parameters; equal for graphs of equal nodes, whatever file they came from.
 
-        What is carried and computed with by nobody (a LIF's r, an activation's features) does not count, nor whether a
-        neuron's parameter is written once or for each neuron (``Primitive.identity``). Node names count, and the order
-        of edges where they are joined or part; other orders and the metadata do not.
+        What is carried and computed with by nobody (a LIF's r, an activation's features) does not count, nor in which
+        of several ways a node says the same (``Primitive.identity``). Node names count, and the order of edges where
+        they are joined or part; other orders and the metadata do not.
         """
         digest = hashlib.sha256()
         for name in sorted(self.nodes):
@@ -254,6 +254,7 @@ class Graph:
             for key, value in sorted(node.identity(self.input_shapes[name]).items()):
                 digest.update(key.encode())
                 if isinstance(value, np.ndarray):
+                    value = value + 0  # a negative zero is a zero
                     digest.update(f"{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes())
                 else:
                     digest.update(repr(value).encode())

@@ -20,6 +20,7 @@ from talon_lib.ir.node import (
     Operations,
     Parameter,
     State,
+    fields_of,
     primitive,
 )
 
@@ -128,6 +129,10 @@ class SpikingAffine(Linear):
             value = getattr(self, name)
             if not is_whole(value) or not 1 <= value <= most:
                 raise GraphError(f"{name} must be a whole number of 1 to {most}, not {shown(value)}")
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """Without spike_mode, which is carried."""
+        return fields_of(self, "spike_mode")
 
     def own_bits(self, role: str) -> int | None:
         return int(self.weight_bits if role == "weight" else self.accumulator_bits)

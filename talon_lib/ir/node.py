@@ -381,7 +381,7 @@ def bind(name: str, node: Primitive, types: NodeTypes, input_shape: Shape) -> Bo
     )
 
 
-def fields_of(node: Primitive) -> dict[str, Any]:
-    """A node's fields by name, without those that are left at None."""
-    values = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+def fields_of(node: Primitive, *without: str) -> dict[str, Any]:
+    """A node's fields by name, but for those named and those that are left at None."""
+    values = {field.name: getattr(node, field.name) for field in dataclasses.fields(node) if field.name not in without}
     return {name: value for name, value in values.items() if value is not None}

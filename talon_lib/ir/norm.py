@@ -60,6 +60,10 @@ class BatchNorm(Normalization):
     running_var: Any
     momentum: float
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """Without momentum, which training uses alone."""
+        return fields_of(self, "momentum")
+
     def check(self) -> None:
         count = as_count("num_features", self.num_features)
         self.set("num_features", count)

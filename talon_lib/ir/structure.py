@@ -22,6 +22,7 @@ from talon_lib.ir.node import (
     Parameter,
     State,
     Support,
+    fields_of,
     primitive,
 )
 
@@ -124,9 +125,17 @@ class Flatten(Wiring):
         for name in ("start_dim", "end_dim"):
             self.set(name, as_index(name, getattr(self, name)))
 
+    def _range(self, rank: int) -> tuple[int, int]:
+        start, end = (dim + rank if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
+        return start, end
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        start, end = self._range(len(input_shape))
+        return fields_of(self) | {"start_dim": start, "end_dim": end}
+
     def output_shape(self, input_shape: Shape) -> Shape:
         rank = len(input_shape)
-        start, end = (dim + rank if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
+        start, end = self._range(rank)
         if not 0 <= start <= end < rank:
             raise GraphError(f"start_dim {self.start_dim} to end_dim {self.end_dim} is no range of shape {input_shape}")
         return (*input_shape[:start], int(np.prod(input_shape[start : end + 1])), *input_shape[end + 1 :])
@@ -196,6 +205,9 @@ class Concat(Passing):
     def concatenates(self) -> int:
         return int(self.dim)
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"dim": self.dim % len(input_shape)}
+
     def check_edges(self, incoming: int, outgoing: int) -> None:
         if incoming != self.num_inputs:
             raise GraphError(f"num_inputs is {self.num_inputs}, but {incoming} edge(s) lead into it")
@@ -221,6 +233,9 @@ class Skip(Passing):
     def concatenates(self) -> int | None:
         return 0 if SKIPS[self.skip_type] == "concat" else None
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"skip_type": SKIPS[self.skip_type]}
+
     def check_edges(self, incoming: int, outgoing: int) -> None:
         if SKIPS[self.skip_type] == "identity" and incoming != 1:
             raise GraphError(f"skip_type '{self.skip_type}' takes one edge, but {incoming} lead into it")
@@ -241,6 +256,9 @@ class HybridRegion(Passing):
         if self.name is not None and not isinstance(self.name, str):
             raise GraphError(f"name must be text, not {shown(self.name)}")
 
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self, "name", "features")
+
 
 @primitive
 class ChannelSplit(Wiring):
@@ -256,6 +274,9 @@ class ChannelSplit(Wiring):
     def check(self) -> None:
         self.set("split_sections", as_shape(self.split_sections, "split_sections"))
         self.set("dim", as_index("dim", self.dim))
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        return fields_of(self) | {"dim": self.dim % len(input_shape)}
 
     def check_edges(self, incoming: int, outgoing: int) -> None:
         if outgoing != len(self.split_sections):

@@ -21,6 +21,7 @@ from talon_lib.ir.node import (
     Parameter,
     State,
     Support,
+    fields_of,
     primitive,
 )
 
@@ -81,6 +82,16 @@ class Upsample(Memoryless):
         sizes = zip(input_shape[1:], self.output_shape(input_shape)[1:], self._scales(input_shape), strict=True)
         rows, columns = (_nearest(before, after, scale) for before, after, scale in sizes)
         return rows, columns
+
+    def identity(self, input_shape: Shape) -> Mapping[str, Any]:
+        """The places that are copied, or weighed, however their number is given."""
+        size = self.output_shape(input_shape)[1:]
+        fields = fields_of(self, "scale_factor", "size", "align_corners")
+        if self.mode == "nearest":
+            rows, columns = self._sources(input_shape)
+            return fields | {"rows": rows, "columns": columns}
+        scales = None if self.align_corners else self._scales(input_shape)
+        return fields | {"align_corners": self.align_corners, "size": size, "scales": scales}
 
     def parameters(self) -> Mapping[str, Parameter]:
         return {}

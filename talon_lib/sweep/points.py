@@ -108,7 +108,7 @@ def plan(spec: SweepSpec) -> Plan:
     graphs, data = {}, {}
     precisions = [Precision.parse(value) for value in spec.precisions]
     for network in spec.networks:
-        graph = formats.read(network.graph)
+        graph = formats.read(network.graph, dt=network.dt)
         dataset = datasets.load(network.data, network.labels)
         _check_fit(network, graph, dataset, precisions)
         graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
@@ -239,6 +239,7 @@ class _Stem:
             f"--steps={self.steps}",
             f"--precision={self.precision.argument()}",
         ]
+        arguments += [f"--dt={self.network.dt!r}"] if self.network.dt is not None else []
         arguments += [f"--labels={self.network.labels}"] if self.network.labels is not None else []
         arguments += [f"--samples={samples}"] if samples is not None else []
         arguments += [f"--calibration-samples={spec.calibration}"] if spec.calibration is not None else []

@@ -90,6 +90,9 @@ class Network(Strict):
 
     name: str = Field(description="what tables and plots call it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     graph: Path = Field(description="file of the network (.nir or .t1c), relative to the working directory")
+    dt: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="seconds of a timestep, for .nir files; else the file's own, or 1e-4"
+    )
     data: Path = Field(
         description=".npz with x_test, y_test, x_train (or x, y; or events) or .npy, relative to the working directory"
     )

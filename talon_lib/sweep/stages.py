@@ -82,12 +82,13 @@ def workload(
     samples: int | None,
     calibration_samples: int | None,
     labels: Path | None = None,
+    dt: float | None = None,
 ) -> Workload:
-    """Read what a stage works on."""
+    """Read what a stage works on; ``dt`` is the reader's."""
     if data is None and labels is not None:
         raise ConfigError("labels need data; give --data as well")
     dataset = None if data is None else datasets.load(data, labels).take(samples)
-    return Workload(formats.read(graph), dataset, datasets.parse(encoding), steps, calibration_samples)
+    return Workload(formats.read(graph, dt=dt), dataset, datasets.parse(encoding), steps, calibration_samples)
 
 
 def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]:

@@ -325,6 +325,21 @@ def test_dt_is_for_nir_files() -> None:
     assert (done.code, done.err) == (2, "talon-dse: net.t1c: a .t1c file has no option 'dt'\n")
 
 
+def test_every_verb_that_reads_a_network_takes_dt(tmp_path: Path) -> None:
+    """A step twice as long halves the time constants in steps, which shows in what is simulated and written."""
+    step = ("net.nir", "--dt=0.0002")
+    data = ("--data=data.npz", "--precision=int8", "--steps=8")
+    good("convert", "net.nir", "twice.nir", "--dt=0.0002")
+    assert good("simulate", *step, *data) == good("simulate", "twice.nir", *data) != good("simulate", "net.nir", *data)
+    assert good("profile", *step) == good("profile", "twice.nir")
+    for name, arguments in (("a", step), ("b", ("twice.nir",)), ("c", ("net.nir",))):
+        good("project", *arguments, *data, f"--folder={tmp_path / name}")
+    a, b, c = ((tmp_path / name / "firmware" / "snn.cpp").parent for name in "abc")
+    texts = [{p.name: p.read_text() for p in sorted(folder.rglob("*.h"))} for folder in (a, b, c)]
+    assert texts[0] == texts[1] != texts[2]
+    assert json.loads(good("csim", *step, *data, "--samples=2"))["equal"]
+
+
 def test_info_says_what_runs_each_primitive() -> None:
     assert good("info", "--primitives") == support.table()
 

@@ -136,3 +136,48 @@ def test_how_a_pool_is_written_matters_where_it_changes_something():
         assert of(kind(2, ceil_mode=True), 5) != of(kind(2), 5)
     assert of(ir.AvgPool2d(2, count_include_pad=False), 4) == of(ir.AvgPool2d(2), 4)
     assert of(ir.AvgPool2d(2, padding=1, count_include_pad=False), 4) != of(ir.AvgPool2d(2, padding=1), 4)
+
+
+def _alone(node, shape):
+    outgoing = 2 if isinstance(node, ir.ChannelSplit) else 1
+    outputs = {f"y{i}": ir.Output() for i in range(outgoing)}
+    nodes = {"x": ir.Input(shape), "n": node, **outputs}
+    return ir.Graph(nodes, [("x", "n"), *(("n", name) for name in outputs)]).fingerprint
+
+
+BATCH_NORM = {"weight": [1.0, 2.0], "bias": [0.0, 1.0], "running_mean": [0.0, 1.0], "running_var": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (ir.Flatten(), ir.Flatten(0, 2), ir.Flatten(1, 2)),
+        (ir.Flatten(-2, -1), ir.Flatten(1, 2), ir.Flatten(0, 1)),
+        (ir.Skip("residual"), ir.Skip("add"), ir.Skip("concat")),
+        (ir.Skip("passthrough"), ir.Skip("identity"), ir.Skip("add")),
+        (ir.ChannelSplit((1, 1), dim=0), ir.ChannelSplit((1, 1), dim=-3), ir.ChannelSplit((2, 2), dim=1)),
+        (ir.Upsample(2), ir.Upsample(size=(8, 12)), ir.Upsample(size=(8, 6))),
+        (ir.Upsample(2, align_corners=True), ir.Upsample((2, 2)), ir.Upsample(2, mode="bilinear")),
+        (ir.Upsample(2, mode="bilinear"), ir.Upsample(size=(8, 12), mode="bilinear"), ir.Upsample(2)),
+        (ir.Softmax(dim=-1), ir.Softmax(dim=2), ir.Softmax(dim=0)),
+        (ir.PReLU(None, 0.5), ir.PReLU(2, [0.5, 0.5]), ir.PReLU(2, [0.5, 0.25])),
+        (ir.Dropout(p=0.5), ir.Dropout(p=0.1), ir.ReLU()),
+        (ir.HybridRegion("snn"), ir.HybridRegion("snn", name="first"), ir.HybridRegion("ann")),
+        (
+            ir.BatchNorm2d(2, **BATCH_NORM),
+            ir.BatchNorm2d(2, **BATCH_NORM, momentum=0.5),
+            ir.BatchNorm2d(2, **BATCH_NORM, eps=0.5),
+        ),
+        (ir.Scale([-0.0, 1.0]), ir.Scale([0.0, 1.0]), ir.Scale([0.5, 1.0])),
+    ],
+)
+def test_nodes_that_say_the_same_in_two_ways_are_one(one, same, other):
+    shape = (2, 4, 6)
+    assert _alone(one, shape) == _alone(same, shape) != _alone(other, shape)
+
+
+def test_a_spike_mode_is_carried_and_a_number_type_is_not():
+    affine = {"weight": WEIGHT, "bias": BIAS}
+    plain = fingerprint(fc=ir.SpikingAffine(**affine))
+    assert plain == fingerprint(fc=ir.SpikingAffine(**affine, spike_mode="rate"))
+    assert plain != fingerprint(fc=ir.SpikingAffine(**affine, result_t="ap_fixed<8,2>"))

@@ -91,6 +91,8 @@ MIXED = {"name": "mixed", "weight": "ap_fixed<12,4>", "result": "ap_fixed<12,4>"
 DEPENDS: list[tuple[str, Any, str, str]] = [
     ("name", "other", "", ""),
     ("network.name", "other", "", ""),
+    ("network.dt", 5e-5, "simulate project csim", "simulate project csim"),
+    ("network.dt", 1e-4, "", ""),  # what the file says
     ("network.timesteps", 3, "simulate project csim", "simulate csim"),
     ("network.readout", "first_spike", "simulate", "simulate"),
     ("network.encoding", "rate", "simulate project csim", "simulate csim"),
@@ -117,6 +119,13 @@ def test_a_stage_has_a_new_key_exactly_where_it_depends_on_what_changed(
     before, after = keys(base), keys(setting(base, axis, value))
     expected = (calibrated if precision == "int8" else given).split()
     assert [stage for stage in STAGES if before[stage] != after[stage]] == expected
+
+
+def test_jobs_read_a_network_with_the_dt_of_the_configuration(base: dict[str, Any]) -> None:
+    made = plan(setting(base, "network.dt", 5e-5))
+    for jobs in made.jobs.values():
+        assert all("--dt=5e-05" in job.arguments for job in jobs.values())
+    assert made.graphs["net"] == ir.read("net.nir", dt=5e-5).fingerprint != ir.read("net.nir").fingerprint
 
 
 @pytest.mark.parametrize("precision", ["int8", GIVEN])

@@ -20,7 +20,7 @@ from talon_lib.sweep import spec
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
 TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages"
-NETWORK = "name, graph, data, labels, encoding, timesteps, readout"
+NETWORK = "name, graph, dt, data, labels, encoding, timesteps, readout"
 ENCODINGS = "current, frames, rate, latency, delta, events"
 
 

@@ -61,10 +61,11 @@ $(VENV)/made:
 
 # The locks, from pyproject.toml; `make lock UPGRADE=--upgrade` takes newer versions.
 COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable $(UPGRADE)
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
+PROJECT := --build-deps-for editable pyproject.toml  # an option that pip-compile takes with a pyproject alone
 lock: $(VENV)/dev.done
-	$(COMPILE) --extra fpga --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra fpga --output-file requirements.lock $(PROJECT)
+	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements-peers.lock requirements-peers.in
 	sed -i '/^torch==/,/[^\]$$/d' requirements-peers.lock  # requirements-peers.in says why
 

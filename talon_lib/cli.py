@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from talon_lib._version import __version__
-from talon_lib.errors import ConfigError, TalonError
+from talon_lib.errors import ConfigError, GraphError, TalonError
 
 if TYPE_CHECKING:
     from talon_lib.ir.graph import Graph
@@ -185,7 +185,8 @@ def convert(source: Path, target: Path, dt: float | None, neurons: str) -> None:
     """Read the network in SOURCE and write it to TARGET; the suffixes say the formats (.nir, .t1c)."""
     from talon_lib import ir
 
-    graph = _with_neurons(ir.read(source, dt=dt if source.suffix == ".nir" else None), _neuron_fields(neurons))
+    written = source.suffix != ".nir" and target.suffix == ".nir"  # then dt is the writer's alone
+    graph = _with_neurons(source, ir.read(source, dt=None if written else dt), _neuron_fields(neurons))
     step = dt if dt is not None else graph.metadata.get("dt")
     options = {} if step is None or target.suffix != ".nir" else {"dt": step}
     ir.write(target, graph, **options)
@@ -209,13 +210,18 @@ def _neuron_fields(text: str) -> dict[str, Any]:
     return found
 
 
-def _with_neurons(graph: Graph, fields: dict[str, Any]) -> Graph:
-    """The graph with these fields in all neurons that fire and reset."""
+def _with_neurons(source: Path, graph: Graph, fields: dict[str, Any]) -> Graph:
+    """The graph with these fields in all neurons that fire and reset; one that subtracts has no use for a v_reset."""
     if not fields:
         return graph
-    changed = {
-        name: dataclasses.replace(node, **fields) for name, node in graph.nodes.items() if hasattr(node, "v_threshold")
-    }
+    fields |= {"v_reset": None} if fields.get("reset") == "subtract" else {}
+    neurons = {name: node for name, node in graph.nodes.items() if hasattr(node, "v_threshold")}
+    if not neurons:
+        raise ConfigError(f"--neurons: {source} has no neurons that fire and reset")
+    try:
+        changed = {name: dataclasses.replace(node, **fields) for name, node in neurons.items()}
+    except GraphError as error:
+        raise ConfigError(f"--neurons: {error}") from None
     return dataclasses.replace(graph, nodes={**graph.nodes, **changed})
 
 

@@ -11,6 +11,7 @@ What the format's parts mean: HDF5 File Format Specification 3.0, sections III.E
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -20,7 +21,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5l, h5t, h5z
 
-from talon_lib.errors import FormatError
+from talon_lib.errors import FormatError, GraphError
 from talon_lib.fixed import Array
 
 MAX_BYTES = 2**28
@@ -29,7 +30,7 @@ PLAUSIBLE = (2**24, 64)
 """And no more than so many bytes, and so many for each byte of the file: constants pack well, bombs 1000 times."""
 MAX_NAMES = 10_000
 """The most groups and datasets in a file."""
-MAX_DEPTH = 16
+MAX_DEPTH = 40
 """How deep groups may be nested."""
 
 Tree = dict[str, Any]
@@ -54,13 +55,64 @@ def read(path: Path, what: str) -> Tree:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
+    """What an error says, in one line; its kind where it says nothing. Of the system's errors, what their number means.
+
+    h5py's text of those holds the name of a temporary file, and flags.
+    """
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
     return " ".join(str(error).split()) or type(error).__name__
+
+
+NAME_RULE = "HDF5 takes no '/', nothing unprintable and no lone '.' for a name; rename it"
 
 
 def is_name(name: str) -> bool:
     """Whether HDF5 and one line of text can hold a name: '/' and '.' stand for groups."""
     return name.isprintable() and "/" not in name and name not in ("", ".")
+
+
+def plain(value: Any) -> Any:
+    """A value of the file in Python's own types; arrays of numbers stay arrays, which keep their type."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text, or texts in a list."""
+    texts = value if isinstance(value, (list, tuple)) and value else [value]
+    return all(isinstance(text, str) for text in texts)
+
+
+def storable(value: Any, place: str) -> Any:
+    """A text, a list of them, a number or an array of numbers, as ``read`` gives them back. Raises GraphError."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        value = value.tolist()
+    if is_text(value):
+        if any("\0" in text or not _is_utf8(text) for text in ([value] if isinstance(value, str) else value)):
+            raise GraphError(f"'{place}': HDF5 takes no text with NUL or unpaired surrogates")
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal length
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise GraphError(
+            f"'{place}' is a {type(value).__name__} that the file cannot hold: only texts, numbers, arrays and groups "
+            "of them"
+        )
+    return array[()]  # a number for no dimensions
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Reader:

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
 
@@ -37,7 +37,7 @@ from talon_lib.fixed import Array
 from talon_lib.formats import hdf5
 from talon_lib.ir.conv import Conv1d, Conv2d
 from talon_lib.ir.delay import Delay
-from talon_lib.ir.fields import per_neuron
+from talon_lib.ir.fields import per_neuron, shown
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.linear import Affine
 from talon_lib.ir.neuron import IF, LI, LIF, CubaLI, CubaLIF, I, Threshold
@@ -50,6 +50,8 @@ DEFAULT_DT = 1e-4
 
 MOST_LEVELS = 16
 """Subgraphs within subgraphs that are opened."""
+MOST_EDGES = 10_000
+"""The most edges of a file, and of what its subgraphs open to."""
 
 COMPARISON = "spike_comparison"
 """The key of a file's metadata that says when its neurons spike: ">" (also where it is missing) or ">="."""
@@ -59,18 +61,11 @@ def read(path: Path, dt: float | None = None) -> Graph:
     """Read a NIR file. Raises FormatError naming the node that cannot be represented, and why."""
     tree = hdf5.read(path, "NIR")  # nir's own reader trusts the file
     try:
-        _check_nodes(tree["node"].get("nodes", {}))
-        # its type checks refuse right convolutions; Graph has its own
-        source = nir.dict2NIRNode({**tree["node"], "type_check": False})
+        source = _made(tree)
     except GraphError as error:
         raise FormatError(f"{path}: {error}") from None
-    except Exception as error:  # nir raises whatever its constructors and h5py do
-        reason = hdf5.one_line(error)
-        raise FormatError(f"{path}: not a NIR file that nir {nir.__version__} can read ({reason})") from None
-    if not isinstance(source, nir.NIRGraph):
-        raise FormatError(f"{path}: holds a single {type(source).__name__}, not a graph")
-    metadata = {str(key): _plain(value) for key, value in (source.metadata or {}).items()}
-    step = _seconds(path, dt if dt is not None else metadata.get("dt", DEFAULT_DT))
+    metadata = hdf5.plain(source.metadata)
+    step = _seconds(path, dt if dt is not None else _number(metadata.get("dt", DEFAULT_DT)))
     cyclic_config = metadata.pop("cyclic_config", None)
     comparison = metadata.get(COMPARISON, ">")
     if comparison not in (">", ">="):
@@ -121,11 +116,22 @@ def _seconds(path: Path, dt: Any) -> float:
 
 def _metadata(graph: Graph) -> dict[str, Any]:
     """The graph's metadata and cyclic_config as NIR can hold them; None is left out."""
-    found = {key: value for key, value in graph.metadata.items() if value is not None and key != COMPARISON}
-    for key in found:
-        if not isinstance(key, str) or not hdf5.is_name(key):
-            raise GraphError(f"metadata {key!r}: HDF5 takes texts without '/' and unprintable characters for names")
+    found = _storable({key: value for key, value in graph.metadata.items() if key != COMPARISON}, "metadata")
     return found | ({"cyclic_config": dict(graph.cyclic_config)} if graph.cyclic_config else {})
+
+
+def _storable(values: Mapping[Any, Any], place: str) -> dict[str, Any]:
+    """What nir writes as it is, and what is read again as it was."""
+    found = {}
+    for key, value in values.items():
+        if not isinstance(key, str) or not hdf5.is_name(key):
+            raise GraphError(f"{place} {key!r}: {hdf5.NAME_RULE}")
+        if isinstance(value, Mapping):
+            found[key] = _storable(value, f"{place}/{key}")
+        elif value is not None:
+            stored = hdf5.storable(value, f"{place}/{key}")
+            found[key] = stored.tolist() if isinstance(stored, np.ndarray) and not stored.size else stored  # not packed
+    return found
 
 
 def _comparison(graph: Graph) -> str | None:
@@ -145,7 +151,7 @@ def _written(graph: Graph, name: str, node: Primitive, dt: float) -> Any:
     if writer is None:
         raise GraphError(f"node '{name}': NIR has no {node.kind}")
     if not hdf5.is_name(name):
-        raise GraphError(f"node '{name}': HDF5 takes no '/' and no unprintable characters in a name; rename it")
+        raise GraphError(f"node {name!r}: {hdf5.NAME_RULE}")
     hints = [key for key in HINTS if getattr(node, key) is not None]
     if hints:
         raise GraphError(f"node '{name}': NIR has no {hints[0]}; give it in the precision instead")
@@ -160,14 +166,6 @@ def _written(graph: Graph, name: str, node: Primitive, dt: float) -> Any:
         raise GraphError(f"node '{name}': {error}") from None
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, h5py.Empty):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
-
-
 # --- reading ---
 
 
@@ -179,20 +177,89 @@ class _Reading:
     strict: bool
 
 
-def _check_nodes(nodes: hdf5.Tree, place: str = "") -> None:
-    """Raise GraphError naming a node that nir cannot make, for it does not say which."""
-    known = {kind.__name__ for kind in _READERS}
-    for name, fields in nodes.items():
-        kind = fields["type"]
-        if kind == "NIRGraph":
-            _check_nodes(fields["nodes"], f"{place}{name}.")
-            continue
-        if kind not in known:
-            raise GraphError(f"node '{place}{name}' is a NIR {kind}, which is not supported")
-        try:
-            nir.dict2NIRNode(dict(fields))  # it takes fields out
-        except Exception as error:
-            raise GraphError(f"node '{place}{name}' (NIR {kind}): {hdf5.one_line(error)}") from None
+def _made(tree: hdf5.Tree) -> Any:
+    """The graph of a file, as nir holds it. Raises GraphError naming the node that nir cannot make."""
+    top = tree.get("node")
+    if not isinstance(top, dict) or not isinstance(top.get("type"), str):
+        raise GraphError("it has no node with a type, so it is no NIR file")
+    if top["type"] != "NIRGraph":
+        raise GraphError(f"it holds a single {top['type']}, not a graph")
+    return _made_node(top, "")
+
+
+def _made_node(fields: Any, place: str) -> Any:
+    """One node with all below it; nothing in it is inferred by nir, whose shapes and type checks refuse right graphs.
+
+    place: the name, in the subgraphs' names; empty for the whole graph.
+    """
+    at = f"node '{place}'" if place else "the graph"
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise GraphError(f"{at} has no type, or is a single value")
+    kind = fields["type"]
+    fields = dict(fields)
+    if kind == "NIRGraph":
+        return _made_graph(fields, at, f"{place}." if place else "")
+    made = {known.__name__: known for known in _READERS}.get(kind)
+    if made is None:
+        raise GraphError(f"{at} is a NIR {kind}, which is not supported")
+    for name in (field.name for field in dataclasses.fields(made) if _is_required(field)):
+        stored = "shape" if made in (nir.Input, nir.Output) else name
+        if fields.get(stored) is None and stored != _SHAPES.get(made):
+            raise GraphError(f"{at} (NIR {kind}): field '{stored}' is missing")
+    if made in (nir.Input, nir.Output):
+        shape = np.asarray(fields["shape"])
+        if shape.dtype.kind not in "iuf" or not ((shape >= 0) & (shape < 2**31)).all():
+            raise GraphError(f"{at} (NIR {kind}): its shape must be sizes, not {shown(fields['shape'])}")
+    if made in _SHAPES:
+        fields.pop(_SHAPES[made], None)
+    if made in (nir.Conv1d, nir.Conv2d):
+        fields["input_shape"] = None
+    if made in _ELEMENTWISE:
+        fields |= _of_one_shape(fields)
+    try:
+        return nir.dict2NIRNode(fields)
+    except Exception as error:  # nir raises whatever its constructors do
+        raise GraphError(f"{at} (NIR {kind}): {hdf5.one_line(error)}") from None
+
+
+_SHAPES = {nir.Conv1d: "input_shape", nir.Conv2d: "input_shape", nir.Flatten: "input_type"}
+"""The fields that only say what shapes are; older files have none of them."""
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether nir's constructor needs it."""
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _made_graph(fields: hdf5.Tree, at: str, place: str) -> Any:
+    """A graph or subgraph, whose edges name nodes that are in it."""
+    for key in fields:
+        if key not in ("type", "nodes", "edges", "metadata"):
+            raise GraphError(f"{at} has a field '{key}', which is not known and could change what it means")
+    nodes, edges = fields.get("nodes"), np.asarray(fields.get("edges"))
+    if not isinstance(nodes, dict):
+        raise GraphError(f"{at} has no group 'nodes'")
+    if edges.size and (edges.ndim != 2 or edges.shape[1] != 2 or not all(isinstance(n, str) for n in edges.flat)):
+        raise GraphError(f"{at} has edges that are no pairs of names")
+    if edges.size > 2 * MOST_EDGES:
+        raise GraphError(f"{at} has more than {MOST_EDGES:,} edges")
+    pairs = [(a, b) for a, b in edges] if edges.size else []
+    for a, b in pairs:
+        if a not in nodes or b not in nodes:
+            raise GraphError(f"{at} has an edge '{a}' -> '{b}', but no node '{b if a in nodes else a}'")
+    metadata = fields.get("metadata")
+    made = {name: _made_node(node, f"{place}{name}") for name, node in nodes.items()}
+    return nir.NIRGraph(made, pairs, metadata if isinstance(metadata, dict) else {}, type_check=False)
+
+
+def _of_one_shape(fields: hdf5.Tree) -> hdf5.Tree:
+    """The single values among a node's parameters in the shape of the others, for nir wants one shape for all."""
+    arrays = {key: np.asarray(value) for key, value in fields.items() if isinstance(value, (np.ndarray, np.generic))}
+    shapes = {array.shape for array in arrays.values() if array.size != 1} or {(1,)}
+    if len(shapes) != 1 or len({array.shape for array in arrays.values()}) == 1:
+        return {}
+    (shape,) = shapes
+    return {key: np.full(shape, array.reshape(())) for key, array in arrays.items() if array.size == 1}
 
 
 _Read = tuple[Primitive, "Array | None"]
@@ -222,15 +289,43 @@ def _opened(source: Any, depth: int = 0) -> tuple[dict[str, Any], list[tuple[str
         edges += [(f"{name}.{a}", f"{name}.{b}") for a, b in inside]
         doors[name] = f"{name}.{ends[0][0]}", f"{name}.{ends[1][0]}"
     edges = [(doors.get(a, (a, a))[1], doors.get(b, (b, b))[0]) for a, b in edges]
-    for door in [door for pair in doors.values() for door in pair]:
-        before, after = [a for a, b in edges if b == door], [b for a, b in edges if a == door]
-        through = [(a, b) for a in before for b in after]
-        for a, b in through:
-            if (a, b) in edges:
-                raise GraphError(f"a subgraph hands '{a}' on to '{b}', which '{a}' leads to directly too; remove one")
-        edges = [edge for edge in edges if door not in edge] + through
+    ends_of_subgraphs = [door for pair in doors.values() for door in pair]
+    for door in ends_of_subgraphs:
         del nodes[door]
-    return nodes, edges
+    return nodes, _led_through(ends_of_subgraphs, edges)
+
+
+def _led_through(doors: list[str], edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The edges without these nodes: what led to one leads to all that it led to."""
+    if not doors:
+        return edges
+    ordered = dict.fromkeys(edges)
+    into: dict[str, dict[str, None]] = {}
+    out: dict[str, dict[str, None]] = {}
+
+    def connect(a: str, b: str) -> None:
+        ordered[a, b] = into.setdefault(b, {})[a] = out.setdefault(a, {})[b] = None
+
+    for a, b in edges:
+        connect(a, b)
+    for door in doors:
+        before, after = into.pop(door, {}), out.pop(door, {})
+        if door in before:
+            raise GraphError(f"node '{door}', an end of a subgraph, leads to itself")
+        if len(ordered) + len(before) * len(after) > MOST_EDGES:
+            raise GraphError(f"its subgraphs open to more than {MOST_EDGES:,} edges")
+        for a in before:
+            del ordered[a, door], out[a][door]
+        for b in after:
+            del ordered[door, b], into[b][door]
+        for a in before:
+            for b in after:
+                if (a, b) in ordered:
+                    raise GraphError(
+                        f"a subgraph hands '{a}' on to '{b}', which '{a}' leads to directly too; remove one"
+                    )
+                connect(a, b)
+    return list(ordered)
 
 
 def _nodes(found: Mapping[str, Any], reading: _Reading) -> tuple[dict[str, Primitive], dict[str, Array]]:
@@ -244,6 +339,8 @@ def _nodes(found: Mapping[str, Any], reading: _Reading) -> tuple[dict[str, Primi
         except GraphError as error:
             said = re.sub(r"^[A-Z]\w*: ", "", str(error))  # our name for it
             raise GraphError(f"node '{name}' (NIR {kind}): {said}") from None
+        except (TypeError, ValueError) as error:  # text for numbers
+            raise GraphError(f"node '{name}' (NIR {kind}): {hdf5.one_line(error)}") from None
         if gain is not None and not np.allclose(gain, 1.0, rtol=1e-6, atol=0.0):  # what float32 leaves of r = tau / dt
             gains[name] = gain
     return nodes, gains
@@ -322,10 +419,15 @@ def _geometry(node: Any) -> dict[str, Any]:
         if (total % 2).any():
             raise GraphError(f"padding '{padding}' of kernel {weight.shape[2:]} is uneven, which is not supported")
         padding = total // 2
-    groups = np.asarray(node.groups)
-    if groups.size != 1:
+    elif np.ndim(padding) == 2:  # the two sides of each dimension, as JAX has them
+        sides = np.asarray(padding)
+        if sides.shape != (weight.ndim - 2, 2) or (sides[:, 0] != sides[:, 1]).any():
+            raise GraphError(f"padding {sides.tolist()} is not the same on both sides, which is not supported")
+        padding = sides[:, 0]
+    groups = np.unique(np.asarray(node.groups))
+    if groups.size != 1 or (np.size(node.groups) > 1 and groups[0] != 1):
         raise GraphError(f"groups must be one number, not {node.groups!r}")
-    return {"weight": weight, **fields, "padding": padding, "groups": groups.reshape(-1)[0]}
+    return {"weight": weight, **fields, "padding": padding, "groups": groups[0]}
 
 
 def _read_avgpool(node: Any, reading: _Reading) -> _Read:
@@ -337,7 +439,13 @@ def _read_sumpool(node: Any, reading: _Reading) -> _Read:
 
 
 def _read_flatten(node: Any, reading: _Reading) -> _Read:
-    return Flatten(int(node.start_dim), int(node.end_dim)), None
+    start, end = (_number(dim) for dim in (node.start_dim, node.end_dim))
+    return Flatten(start, end), None
+
+
+def _number(value: Any) -> Any:
+    """A single value without its array."""
+    return value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
 
 
 def _read_threshold(node: Any, reading: _Reading) -> _Read:
@@ -431,19 +539,23 @@ def _with_gains(
     nodes: dict[str, Primitive], edges: list[tuple[str, str]], gains: Mapping[str, Array]
 ) -> list[tuple[str, str]]:
     """Put every gain where it belongs: into the layer that feeds the neurons, or before them. Returns the edges."""
+    outgoing = Counter(source for source, _ in edges)
+    incoming: dict[str, list[str]] = {}
+    for source, target in edges:
+        incoming.setdefault(target, []).append(source)
+    added: dict[str, str] = {}
     for name, gain in gains.items():
-        before = [source for source, target in edges if target == name]
-        if len(before) == 1 and sum(source == before[0] for source, _ in edges) == 1:
+        before = incoming.get(name, [])
+        if len(before) == 1 and outgoing[before[0]] == 1:
             folded = _scaled(nodes[before[0]], gain)
             if folded is not None:
                 nodes[before[0]] = folded
                 continue
-        added = f"{name}.gain"
-        if added in nodes:
-            raise GraphError(f"node '{added}' has the name that the gain of '{name}' needs; rename it")
-        nodes[added] = Scale(gain)
-        edges = [(source, added if target == name else target) for source, target in edges] + [(added, name)]
-    return edges
+        added[name] = f"{name}.gain"
+        if added[name] in nodes:
+            raise GraphError(f"node '{added[name]}' has the name that the gain of '{name}' needs; rename it")
+        nodes[added[name]] = Scale(gain)
+    return [(source, added.get(target, target)) for source, target in edges] + [(b, a) for a, b in added.items()]
 
 
 def _scaled(linear: Primitive, gain: Array) -> Primitive | None:

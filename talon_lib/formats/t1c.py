@@ -130,7 +130,7 @@ def write(path: Path, graph: Graph) -> None:
 
 def _graph(tree: hdf5.Tree) -> Graph:
     top = _group(tree, "graph", "the file")
-    if top.pop("type", None) != "Graph":
+    if not np.array_equal(top.pop("type", None), "Graph"):
         raise GraphError("the file holds no graph: 'graph/type' is not 'Graph'")
     carried: dict[str, Any] = {}
     version = tree.get("version")
@@ -145,10 +145,10 @@ def _graph(tree: hdf5.Tree) -> Graph:
         nodes[name], extras = _node(name, fields)
         if extras:
             carried.setdefault("nodes", {})[name] = extras
-    carried |= {key: _plain(top.pop(key)) for key in GRAPH_EXTRAS if key in top}
+    carried |= {key: hdf5.plain(top.pop(key)) for key in GRAPH_EXTRAS if key in top}
     edges = _edges(_group(top, "edges", "'graph'"), nodes)
-    metadata = _plain(top.pop("metadata", {}))
-    cyclic_config = _plain(top.pop("cyclic_config", None))
+    metadata = hdf5.plain(top.pop("metadata", {}))
+    cyclic_config = hdf5.plain(top.pop("cyclic_config", None))
     if not isinstance(metadata, dict) or not isinstance(cyclic_config, (dict, type(None))):
         raise GraphError("'graph/metadata' and 'graph/cyclic_config' must be groups")
     if cyclic_config is not None and set(cyclic_config) - {"max_iterations"}:  # the SDK's simulator reads no more of it
@@ -179,13 +179,13 @@ def _node(name: str, fields: hdf5.Tree) -> tuple[Primitive, dict[str, Any]]:
     """A node, and what only the SDK has of it."""
     if "type" not in fields:
         raise GraphError(f"node '{name}' has no 'type'")
-    kind = _plain(fields.pop("type"))
+    kind = hdf5.plain(fields.pop("type"))
     if isinstance(kind, str) and kind.removeprefix(OWN) in primitives() and kind.startswith(OWN):
         return _own_node(name, kind.removeprefix(OWN), fields), {}
     if not isinstance(kind, str) or kind not in FIELDS:
         raise GraphError(f"node '{name}' is a {kind!r}, which is not supported")
     at = f"node '{name}' ({kind})"
-    extras = {key: _plain(fields.pop(key)) for key in NODE_EXTRAS if key in fields}
+    extras = {key: hdf5.plain(fields.pop(key)) for key in NODE_EXTRAS if key in fields}
     made = primitives()[kind]
     required = {
         field.name
@@ -231,16 +231,7 @@ def _own_node(name: str, kind: str, fields: hdf5.Tree) -> Primitive:
 def _field(at: str, key: str, value: Any) -> Any:
     if value is None or isinstance(value, dict) or (isinstance(value, np.ndarray) and value.dtype == object):
         raise GraphError(f"{at}: field '{key}' is neither a number nor an array of numbers nor one text")
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value of the file in Python's own types; arrays of numbers stay arrays, which keep their type."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, np.generic):
-        return value.item()
-    return value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value
+    return hdf5.plain(value)
 
 
 def _edges(group: hdf5.Tree, nodes: Mapping[str, Primitive]) -> list[tuple[str, str]]:
@@ -280,7 +271,7 @@ def _written(graph: Graph, name: str) -> dict[str, Any]:
     """The fields of a node: as the SDK has them, or all of ours where it cannot hold them."""
     node, shape = graph.nodes[name], graph.input_shapes[name]
     if not hdf5.is_name(name):
-        raise GraphError(f"node {name!r}: HDF5 takes no '/' and no unprintable characters in a name; rename it")
+        raise GraphError(f"node {name!r}: {hdf5.NAME_RULE}")
     if not _sdk_holds(node):
         return {"type": f"{OWN}{node.kind}", **fields_of(node)}
     known = FIELDS[node.kind] if node.kind in WITHOUT_HINTS else (*FIELDS[node.kind], *HINTS)
@@ -334,39 +325,10 @@ def _put_all(group: Any, tree: Mapping[str, Any], place: str) -> None:
     for key, value in tree.items():
         inner = f"{place}/{key}" if place else str(key)
         if not isinstance(key, str) or not hdf5.is_name(key):
-            raise GraphError(f"{inner!r}: HDF5 takes no '/' and no unprintable characters in a name; rename it")
+            raise GraphError(f"{inner!r}: {hdf5.NAME_RULE}")
         if isinstance(value, Mapping):
             # the order of creation is the order of reading: so nodes keep theirs
             _put_all(group.create_group(key, track_order=True), value, inner)
         elif value is not None:
-            _put(group, key, value, inner)
-
-
-def _put(group: Any, key: str, value: Any, place: str) -> None:
-    """One dataset: a text, a number, or an array of either."""
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        value = value.tolist()
-    texts = value if isinstance(value, (list, tuple)) and value else [value]
-    if all(isinstance(text, str) for text in texts):
-        if any("\0" in text or not _is_utf8(text) for text in texts):
-            raise GraphError(f"'{place}': HDF5 takes no text with NUL or unpaired surrogates")
-        group.create_dataset(key, data=value, dtype=h5py.string_dtype())
-        return
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of unequal length
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        kind = type(value).__name__
-        raise GraphError(
-            f"'{place}' is a {kind} that no .t1c file holds: only texts, numbers, arrays and groups of them"
-        )
-    group.create_dataset(key, data=array)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            stored = hdf5.storable(value, inner)
+            group.create_dataset(key, data=stored, dtype=h5py.string_dtype() if hdf5.is_text(stored) else None)

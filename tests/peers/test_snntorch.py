@@ -210,6 +210,29 @@ def test_spikes_and_membranes_on_a_coarse_grid_are_equal(kind, reset):
     assert on_threshold > 0 and 0 < fired < compared
 
 
+@pytest.mark.parametrize("reset", RESETS)
+def test_the_currents_of_a_synaptic_are_equal(reset):
+    """A reset leaves them as they are."""
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 3])
+        layer = neuron(rng, snntorch.Synaptic, (2, 3), *reset, on_grid(8), (0.0, 0.5, 1.0))
+        x = torch.tensor(rng.integers(-1, 3, (10, BATCH, 2, 3)), dtype=torch.float32)
+        net, graph = fresh(nn.Sequential(layer)), from_torch(nn.Sequential(layer), (2, 3), approximate_reset=True)
+        theirs, ours = [], []
+
+        def observe(step, name, result, state, given, ours=ours):
+            if "current" in state:
+                ours.append(state["current"])
+
+        with torch.no_grad():
+            for arriving in x:
+                net(arriving)
+                theirs.append(net[0].syn.double().numpy())
+        run(graph, bind_graph(graph, "fp32"), {"input": x.double().numpy()}, len(x), (observe,))
+        assert np.any(theirs)
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_spikes_and_membranes_of_random_networks_differ_by_rounding_alone():
     """A spike may differ where the membrane is within rounding of its threshold; the sample is left out from there."""
     within = compared = fired = 0

@@ -440,13 +440,13 @@ def neurons(draw, kind):
 
 
 def in_steps(node, x):
-    """The results and the membranes of every step."""
+    """The results, the membranes and the synaptic currents of every step; what a node has not is its result."""
     graph = ir.Graph({"x": ir.Input(x.shape[2:]), "n": node, "y": ir.Output(x.shape[2:])}, [("x", "n"), ("n", "y")])
     seen = []
 
     def observe(t, name, result, state, x):
         if name == "n":
-            seen.append((result, state.get("membrane", result)))
+            seen.append((result, *(state.get(held, result) for held in ("membrane", "current"))))
 
     run(graph, bind_graph(graph, "fp32"), {"x": x}, len(x), (observe,))
     return [np.stack(each) for each in zip(*seen, strict=True)]
@@ -463,7 +463,7 @@ def in_loop(
     reset_delay=False,
     strict=False,
 ):
-    """The update of talon_lib.ir.neuron in torch: results, membranes, and membranes before their reset."""
+    """The update of talon_lib.ir.neuron in torch: results, membranes, membranes before their reset, and currents."""
 
     def single(exact):
         return exact.float().double()
@@ -480,7 +480,7 @@ def in_loop(
         exact = v + arriving if decay is None else decay * (v - leak) + leak + arriving
         if v_threshold is None:
             v = single(exact)
-            found.append((v, v, v))
+            found.append((v, v, v, v if synapse is None else i))
             continue
         fired = above(v, v_threshold) if reset_delay else torch.zeros_like(v, dtype=torch.bool)
         if reset == "subtract":
@@ -490,7 +490,8 @@ def in_loop(
         spikes = above(before, v_threshold)
         after = goal if reset == "leak" else single(before - v_threshold)
         v = before if reset_delay else torch.where(spikes, after, before)
-        found.append((spikes.double(), v, before))
+        spikes = spikes.double()
+        found.append((spikes, v, before, spikes if synapse is None else i))
     return [torch.stack(each).numpy() for each in zip(*found, strict=True)]
 
 
@@ -499,8 +500,8 @@ def test_neurons_are_those_of_a_torch_loop(kind):
     @given(neurons(kind))
     def compared(drawn):
         node, x, spread, how = drawn
-        results, membranes, _ = in_loop(x, **spread, **how)
-        for ours, theirs in zip(in_steps(node, x), (results, membranes), strict=True):
+        results, membranes, _, currents = in_loop(x, **spread, **how)
+        for ours, theirs in zip(in_steps(node, x), (results, membranes, currents), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
     compared()
@@ -510,7 +511,7 @@ def test_neurons_are_those_of_a_torch_loop(kind):
 def test_a_delay_is_a_shift_in_torch(seed, shape, steps, longest):
     rng = np.random.default_rng(seed)
     x, late = values(rng, steps, BATCH, *shape), rng.integers(0, longest + 1, shape)
-    found, _ = in_steps(ir.Delay(late), x)
+    found, *_ = in_steps(ir.Delay(late), x)
     for place in np.ndindex(*shape):
         here = (slice(None), slice(None), *place)
         shifted = torch.roll(torch.tensor(x[here]), int(late[place]), 0)
@@ -541,7 +542,7 @@ def test_neurons_are_those_of_snntorch(seed, reset, tau):
     x, threshold = rng.uniform(-1.0, 2.0, (10, BATCH, 4)), rng.uniform(1.5, 3.0)
     node = ir.IF(threshold, reset) if tau is None else ir.LIF(tau, 1.0, 0.0, threshold, reset)
     own = {} if tau is None else {"tau": torch.tensor(tau).double()}
-    _, after, before = in_loop(x.astype(np.float32).astype(float), reset, torch.tensor(threshold), **own)
+    _, after, before, _ = in_loop(x.astype(np.float32).astype(float), reset, torch.tensor(threshold), **own)
     assume(np.abs(before - threshold).min() > 1e-4)  # rounding decides there
     # snntorch subtracts once, and asks what is left above for twice the threshold
     assume((after < threshold - 1e-4).all())

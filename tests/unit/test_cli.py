@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -315,7 +316,25 @@ def test_convert_puts_back_what_an_exporter_lost() -> None:
     }.items():
         done = talon("convert", "net.nir", "b.t1c", f"--neurons={mistake}")
         assert (done.code, done.err.count("\n")) == (2, 1)
-        assert said in done.err
+        assert f"--neurons: {said}" in done.err.replace("LIF: ", "")
+
+
+def test_neurons_that_subtract_lose_what_a_reset_would_go_to() -> None:
+    graph = ir.read("net.nir")
+    lif = dataclasses.replace(graph.nodes["lif"], v_reset=0.25)
+    ir.write("reset.nir", dataclasses.replace(graph, nodes={**graph.nodes, "lif": lif}))
+    good("convert", "reset.nir", "net.t1c", "--neurons=reset=subtract")
+    after = ir.read("net.t1c").nodes["lif"]
+    assert (after.reset, after.v_reset) == ("subtract", None)  # type: ignore[attr-defined]
+
+
+def test_neurons_are_needed_where_their_fields_are_given() -> None:
+    ir.write("relu.nir", ir.Graph({"x": ir.Input((2,)), "fc": ir.Affine([[1.0, 2.0]]), "y": ir.Output()}, CHAIN))
+    done = talon("convert", "relu.nir", "b.t1c", "--neurons=strict=false")
+    assert (done.code, done.err) == (2, "talon-dse: --neurons: relu.nir has no neurons that fire and reset\n")
+
+
+CHAIN = [("x", "fc"), ("fc", "y")]
 
 
 def test_dt_is_for_nir_files() -> None:
@@ -323,6 +342,9 @@ def test_dt_is_for_nir_files() -> None:
     good("convert", "net.nir", "net.t1c")
     done = talon("info", "net.t1c", "--dt=0.1")
     assert (done.code, done.err) == (2, "talon-dse: net.t1c: a .t1c file has no option 'dt'\n")
+    assert talon("convert", "net.t1c", "b.t1c", "--dt=0.1").err == done.err
+    good("convert", "net.t1c", "b.nir", "--dt=0.1")
+    assert ir.read("b.nir").metadata["dt"] == 0.1
 
 
 def test_every_verb_that_reads_a_network_takes_dt(tmp_path: Path) -> None:

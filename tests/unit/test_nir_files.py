@@ -468,11 +468,274 @@ def test_metadata_that_nir_cannot_hold_is_left_out_or_refused(tmp_path):
     graph = network()
     ir.write(tmp_path / "a.nir", ir.Graph(graph.nodes, graph.edges, {"note": None, "n": 3}))
     assert "note" not in ir.read(tmp_path / "a.nir").metadata
-    for metadata in ({"a/b": 1}, {3: 1}, {"o": object()}):
+    unreadable = ({"b": b"\xff"}, {"c": 1j}, {"t": "\0"}, {"n": [1, "x"]})  # nir would write the first two
+    for metadata in ({"a/b": 1}, {3: 1}, {"o": object()}, {"deep": {"a/b": 1}}, *unreadable):
         with pytest.raises(FormatError) as caught:
             ir.write(tmp_path / "b.nir", ir.Graph(graph.nodes, graph.edges, metadata))
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "b.nir").exists()
+
+
+# --- files as other and older programs write them ---
+
+
+def stored(path, nodes, edges=None, **top):
+    """A NIR file of plain HDF5: groups and datasets, whatever nir would say to them."""
+
+    def put(group, tree):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                put(group.create_group(key), value)
+            else:
+                group.create_dataset(key, data=value)
+
+    edges = list(zip(nodes, list(nodes)[1:], strict=False)) if edges is None else edges
+    with h5py.File(path, "w") as file:
+        put(file, {"version": "0.2.0", "node": {"type": "NIRGraph", "nodes": nodes, "edges": edges, **top}})
+    return path
+
+
+def stored_neurons(shape, kind="IF", **others):
+    return {"type": kind, "r": np.ones(shape, "f4"), "v_threshold": np.full(shape, 0.5, "f4"), **others}
+
+
+def stored_cnn():
+    """What Sinabs wrote for the network of NIR's paper, smaller: no v_reset, no metadata, pads in pairs."""
+    rng = np.random.default_rng(0)
+    conv = {"type": "Conv2d", "bias": np.zeros(3, "f4"), "dilation": (1, 1), "groups": 1, "padding": (1, 1)}
+    pool = {"type": "SumPool2d", "kernel_size": np.array([2, 2]), "stride": np.array([2, 2])}
+    return {
+        "input": {"type": "Input", "shape": np.array([2, 8, 8])},
+        "0": {**conv, "weight": rng.normal(0, 0.5, (3, 2, 3, 3)), "stride": (2, 2), "input_shape": np.array([8, 8])},
+        "1": stored_neurons((3, 4, 4)),
+        "2": {**conv, "weight": rng.normal(0, 0.5, (3, 3, 3, 3)), "stride": (1, 1), "input_shape": np.array([4, 4])},
+        "3": stored_neurons((3, 4, 4)),
+        "4": {**pool, "padding": np.array([0, 0])},
+        "5": {"type": "Flatten", "start_dim": 0, "end_dim": -1, "input_type": np.array([3, 2, 2])},
+        "6": {"type": "Affine", "weight": rng.normal(size=(4, 12)), "bias": np.zeros(4)},
+        "7": stored_neurons((4,)),
+        "output": {"type": "Output", "shape": np.array([4])},
+    }
+
+
+@pytest.mark.parametrize(
+    ("node", "changes"),
+    [
+        ("0", {"input_shape": None}),
+        ("0", {"input_shape": np.array([99, 1])}),
+        ("0", {"padding": 1}),
+        ("0", {"padding": np.array([1])}),
+        ("0", {"padding": np.array([[1, 1], [1, 1]])}),
+        ("0", {"stride": 2, "dilation": np.array([1]), "groups": np.array([1, 1])}),
+        ("2", {"padding": "same"}),
+        ("4", {"kernel_size": 2, "stride": np.array([2]), "padding": 0}),
+        ("5", {"input_type": None}),
+        ("5", {"input_type": np.zeros(4, int)}),
+        ("5", {"end_dim": 2}),
+        ("1", {"v_threshold": np.float32(0.5)}),
+        ("1", {"r": np.ones(1), "v_reset": np.zeros((1, 1, 1))}),
+        ("1", {"r": np.float64(1.0), "v_threshold": np.full(1, 0.5)}),
+        ("3", {"r": 1, "v_threshold": 0.5}),
+        ("3", {"v_threshold": np.full((3, 4, 4), 0.5, "f8"), "metadata": {"made_by": "a test"}}),
+    ],
+)
+def test_a_file_means_the_same_however_its_fields_are_stored(node, changes, tmp_path):
+    nodes = stored_cnn()
+    plain = ir.read(stored(tmp_path / "plain.nir", nodes), dt=1.0)
+    changed = {key: value for key, value in {**nodes[node], **changes}.items() if value is not None}
+    other = ir.read(stored(tmp_path / "other.nir", {**nodes, node: changed}), dt=1.0)
+    x = np.random.default_rng(1).normal(0, 1, (6, 4, 2, 8, 8))
+    one, two = (run(graph, bind_graph(graph, "fp32"), {"input": x}, 6).outputs["output"] for graph in (plain, other))
+    assert one.any()
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "reason"),
+    [
+        ("0", {"padding": np.array([[0, 1], [1, 1]])}, r"node '0' \(NIR Conv2d\): padding .* the same on both sides"),
+        ("0", {"padding": "full"}, r"node '0' \(NIR Conv2d\): padding must be"),
+        ("0", {"groups": np.array([2, 2])}, r"node '0' \(NIR Conv2d\): groups must be one number"),
+        ("0", {"bias": None}, r"node '0' \(NIR Conv2d\): field 'bias' is missing"),
+        ("input", {"shape": None}, r"node 'input' \(NIR Input\): field 'shape' is missing"),
+        ("input", {"shape": np.array([1, 2, 8, 8])}, r"node '0' \(Conv2d\): .* not \(1, 2, 8, 8\)"),
+        ("5", {"start_dim": 1}, r"node '6' \(Affine\): weight \(4, 12\) takes inputs of shape \(12,\), not \(3, 4\)"),
+        ("1", {"v_threshold": np.ones((3, 4))}, r"node '1' \(NIR IF\): All parameters must have the same shape"),
+        ("5", {"end_dim": -0.5}, r"node '5' \(NIR Flatten\): end_dim must be a whole number, not -0\.5"),
+        ("1", {"r": "x", "v_threshold": "y"}, r"node '1' \(NIR IF\): "),
+        ("output", {"shape": "4"}, r"node 'output' \(NIR Output\): its shape must be sizes, not '4'"),
+        ("output", {"shape": np.array([np.inf])}, r"node 'output' \(NIR Output\): its shape must be sizes"),
+        ("1", {"type": "read"}, "node '1' is a NIR read, which is not supported"),
+        ("1", {"type": None}, "node '1' has no type"),
+        ("1", {"type": 3}, "node '1' has no type"),
+    ],
+)
+def test_a_stored_node_that_does_not_fit_is_named(node, changes, reason, tmp_path):
+    nodes = stored_cnn()
+    changed = {key: value for key, value in {**nodes[node], **changes}.items() if value is not None}
+    with pytest.raises(FormatError, match=reason) as caught:
+        ir.read(stored(tmp_path / "a.nir", {**nodes, node: changed}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_does_not_fit_is_refused(tmp_path):
+    nodes = stored_cnn()
+    for edges, reason in (
+        (np.array([[0, 1]]), "the graph has edges that are no pairs of names"),
+        ([("input", "0", "1")], "the graph has edges that are no pairs of names"),
+        ([("input", "nowhere")], "the graph has an edge 'input' -> 'nowhere', but no node 'nowhere'"),
+    ):
+        with pytest.raises(FormatError, match=reason):
+            ir.read(stored(tmp_path / "a.nir", nodes, edges))
+    with pytest.raises(FormatError, match="the graph has a field 'state', which is not known"):
+        ir.read(stored(tmp_path / "a.nir", nodes, state=3))
+    with h5py.File(tmp_path / "b.nir", "w") as file:
+        file["node/type"], file["node/weight"] = "Linear", np.eye(2)
+    with pytest.raises(FormatError, match=r"b\.nir: it holds a single Linear, not a graph"):
+        ir.read(tmp_path / "b.nir")
+    with h5py.File(tmp_path / "c.nir", "w") as file:  # the layout of nir before 0.1
+        file["nodes/0/type"], file["edges"] = "Linear", np.array([[0, 1]])
+    with pytest.raises(FormatError, match=r"c\.nir: it has no node with a type, so it is no NIR file"):
+        ir.read(tmp_path / "c.nir")
+
+
+def stored_braille(lif="lif"):
+    """NIR's paper's recurrent network with a subgraph, smaller. lif: what its edges call the neurons."""
+    rng = np.random.default_rng(2)
+
+    def affine(n, m):
+        return {"type": "Affine", "weight": rng.normal(0, 1, (n, m)).astype("f4"), "bias": rng.normal(size=n)}
+
+    def cuba(shape):
+        values = {"tau_syn": 2e-4, "tau_mem": 1e-3, "r": 10.0, "v_leak": 0.0, "v_threshold": 1.0, "w_in": 2.0}
+        return {"type": "CubaLIF", **{key: np.full(shape, value) for key, value in values.items()}}
+
+    ends = {"input": {"type": "Input", "shape": np.array([5])}, "output": {"type": "Output", "shape": np.array([5])}}
+    inner = {
+        "type": "NIRGraph",
+        "nodes": {**ends, "lif": cuba((5,)), "lin": affine(5, 5)},
+        "edges": [("input", lif), (lif, "lin"), ("lin", lif), (lif, "output")],
+    }
+    nodes = {"input": {"type": "Input", "shape": np.array([3])}, "fc1": affine(5, 3), "lif1": inner}
+    return nodes | {"fc2": affine(2, 5), "lif2": cuba((2,)), "output": {"type": "Output", "shape": np.array([2])}}
+
+
+@pytest.mark.parametrize("change", ["none", "scalar", "batch"])
+def test_nir_infers_nothing_in_a_subgraph(change, tmp_path):
+    """nir checks the shapes of subgraphs even where it is told not to, and refuses right ones."""
+    nodes = stored_braille()
+    plain = ir.read(stored(tmp_path / "a.nir", nodes))
+    assert plain.feedback == [("lif1.lin", "lif1.lif")]
+    inner = nodes["lif1"]["nodes"]
+    if change == "scalar":
+        inner["lif"] = {key: value if key == "type" else value[0] for key, value in inner["lif"].items()}
+    if change == "batch":
+        inner["input"]["shape"] = inner["output"]["shape"] = np.array([1, 5])
+    read = ir.read(stored(tmp_path / "b.nir", nodes))
+    x = np.random.default_rng(1).normal(0, 1, (12, 4, 3))
+    one, two = (run(graph, bind_graph(graph, "fp32"), {"input": x}, 12).outputs["output"] for graph in (plain, read))
+    assert one.any()
+    np.testing.assert_array_equal(one, two)
+
+
+def test_the_ends_of_a_subgraph_must_have_shapes_all_the_same(tmp_path):
+    nodes = stored_braille()
+    nodes["lif1"]["nodes"]["input"]["shape"] = "five"
+    with pytest.raises(FormatError, match=r"node 'lif1\.input' \(NIR Input\): its shape must be sizes, not 'five'"):
+        ir.read(stored(tmp_path / "a.nir", nodes))
+
+
+def test_a_convolution_in_a_subgraph_may_be_of_any_shape(tmp_path):
+    """nir mis-sizes kernels that are not square, and groups."""
+    weight = np.random.default_rng(0).normal(size=(4, 1, 2, 3)).astype("f4")
+    conv = {"type": "Conv2d", "weight": weight, "bias": np.zeros(4), "stride": 1, "padding": 0, "dilation": 1}
+    inner = {
+        "i": {"type": "Input", "shape": np.array([2, 5, 7])},
+        "c": {**conv, "groups": 2, "input_shape": np.array([5, 7])},
+        "n": stored_neurons((4, 4, 5)),
+        "o": {"type": "Output", "shape": np.array([4, 4, 5])},
+    }
+    block = {"type": "NIRGraph", "nodes": inner, "edges": [("i", "c"), ("c", "n"), ("n", "o")]}
+    ends = [{"type": kind, "shape": np.array(n)} for kind, n in (("Input", (2, 5, 7)), ("Output", (4, 4, 5)))]
+    read = ir.read(stored(tmp_path / "a.nir", {"x": ends[0], "block": block, "y": ends[1]}), dt=1.0)
+    assert read.output_shapes["y"] == (4, 4, 5)
+    np.testing.assert_array_equal(read.nodes["block.c"].weight, weight)
+
+
+def end(kind, n=2):
+    return {"type": kind, "shape": np.array([n])}
+
+
+def subgraph(edges, **nodes):
+    return {"type": "NIRGraph", "nodes": {"i": end("Input"), **nodes, "o": end("Output")}, "edges": edges}
+
+
+@pytest.mark.parametrize("levels", [16, 17])
+def test_subgraphs_are_opened_to_16_levels(levels, tmp_path):
+    inner = {"type": "Linear", "weight": np.eye(2)}
+    for _ in range(levels):
+        inner = subgraph([("i", "n"), ("n", "o")], n=inner)
+    path = stored(tmp_path / "a.nir", {"x": end("Input"), "n": inner, "y": end("Output")})
+    if levels > 16:
+        with pytest.raises(FormatError, match="its subgraphs are nested more than 16 deep"):
+            ir.read(path)
+    else:
+        assert set(ir.read(path).nodes) == {"x", ".".join("n" * 17), "y"}
+
+
+def test_a_subgraph_that_joins_many_edges_leads_each_to_each(tmp_path):
+    """A small file could stand for billions of them."""
+    linear = {"type": "Linear", "weight": np.eye(2)}
+    for count, most in ((7, 7 * 7 + 2 * 7), (200, None)):
+        before, after = ([f"{name}{k}" for k in range(count)] for name in "ab")
+        nodes = {"x": end("Input"), **dict.fromkeys(before, linear), "s": subgraph([("i", "o")])}
+        nodes |= {**dict.fromkeys(after, linear), "y": end("Output")}
+        edges = [("x", name) for name in before] + [(name, "s") for name in before]
+        edges += [("s", name) for name in after] + [(name, "y") for name in after]
+        path = stored(tmp_path / "a.nir", nodes, edges)
+        if most is None:
+            with pytest.raises(FormatError, match="its subgraphs open to more than 10,000 edges"):
+                ir.read(path)
+        else:
+            assert len(ir.read(path).edges) == most
+
+
+def test_an_end_of_a_subgraph_that_leads_to_itself_is_refused(tmp_path):
+    nodes = {"x": end("Input"), "s": subgraph([("i", "i"), ("i", "o")]), "y": end("Output")}
+    with pytest.raises(FormatError, match=r"node 's\.i', an end of a subgraph, leads to itself"):
+        ir.read(stored(tmp_path / "a.nir", nodes))
+
+
+def test_an_edge_to_a_node_that_a_subgraph_has_not_is_refused(tmp_path):
+    """As the two subgraph files of NIR's paper have it, which nir does not load either."""
+    with pytest.raises(FormatError, match="node 'lif1' has an edge 'input' -> 'neuron', but no node 'neuron'"):
+        ir.read(stored(tmp_path / "a.nir", stored_braille("neuron")))
+
+
+def test_metadata_comes_back_as_it_was_given(tmp_path):
+    """Twice: what is read can be written again."""
+    given = {"names": ["a", "b"], "deep": {"n": 3, "empty": {}}, "array": np.arange(3), "none": np.zeros(0), "é": "ü"}
+    given |= {"one": np.array(2.5), "texts": np.array(["x", "yy"])}
+    graph = network()
+    graph = ir.Graph(graph.nodes, graph.edges, given)
+    for _ in range(2):
+        ir.write(tmp_path / "a.nir", graph)
+        graph = ir.read(tmp_path / "a.nir")
+        found = {key: value for key, value in graph.metadata.items() if key not in ("dt", "spike_comparison")}
+        for key in ("array", "none"):
+            np.testing.assert_array_equal(found.pop(key), given[key])
+        assert found == {"names": ["a", "b"], "deep": {"n": 3, "empty": {}}, "é": "ü", "one": 2.5, "texts": ["x", "yy"]}
+        ir.write(tmp_path / "a.t1c", graph)
+        assert ir.read(tmp_path / "a.t1c").fingerprint == graph.fingerprint
+
+
+def test_the_dt_of_a_file_may_be_an_array_of_one_value(tmp_path):
+    nodes = around(nir_lif(tau=0.02), fc=nir.Affine(np.eye(2), np.zeros(2)))
+    read = ir.read(nir_graph(nodes, tmp_path / "a.nir", {"dt": np.array([0.005])}))
+    assert read.metadata["dt"] == 0.005
+    np.testing.assert_allclose(read.nodes["node"].tau, 4.0)
+    with pytest.raises(FormatError, match="dt must be a number of seconds above 0"):
+        ir.read(nir_graph(nodes, tmp_path / "b.nir", {"dt": np.array([0.005, 0.005])}))
 
 
 @pytest.mark.skipif(not PUBLIC.is_dir(), reason="the public NIR files are not beside this clone")

@@ -266,16 +266,27 @@ def simulate(graph: Path, readout: str, output: Path | None, record_failure: boo
 
 @cli.command()
 @click.argument("graph", type=_FILE)
-@_dt_option
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference")
-@click.option("--preset", default="neuromorphic_int8", show_default=True, help="energy preset")
-def profile(graph: Path, dt: float | None, steps: int, preset: str) -> None:
-    """Print energy and memory of the network in GRAPH by TALON's accounting (fp32, zero input)."""
-    from talon_lib import backend, ir
+@_data_options(required=False)
+@click.option("--preset", default="neuromorphic_int8", show_default=True, help="energy preset, or a .yaml file")
+def profile(graph: Path, preset: str, precision: str, **options: Any) -> None:
+    """Print energy and memory of the network in GRAPH by TALON's accounting, and its energy by events and widths.
 
-    cpu = backend.get_backend("cpu")
-    found = cpu.profile(ir.read(graph, dt=dt), n_steps=steps, energy_preset=preset)  # type: ignore[attr-defined]
-    click.echo(f"TALON's accounting, analytic, preset {found.energy_preset}, {steps} step(s), zero input")
+    The input is zero where no data is given.
+    """
+    from talon_lib import backend
+    from talon_lib.cost.event_energy import PARTS
+    from talon_lib.sweep import stages
+
+    work = stages.workload(graph, **options)
+    data = calibration = None
+    if work.dataset is not None:
+        data = work.inputs(work.test_set.x)
+        calibration = work.inputs(work.test_set.calibration[: work.calibration_samples])
+    cpu: Any = backend.get_backend("cpu")
+    found = cpu.profile(work.graph, data, work.steps, preset, precision=precision, calibration_data=calibration)
+    given = "zero input" if work.dataset is None else f"mean of {len(work.test_set.x)} samples"
+    said = "" if precision == "fp32" else f", {precision}"
+    click.echo(f"TALON's accounting, analytic, preset {found.energy_preset}, {work.steps} step(s), {given}{said}")
     rows = [
         ("MAC operations", f"{found.mac_ops:,}"),
         ("energy", f"{found.energy_estimate_uj:.4f} uJ"),
@@ -287,6 +298,14 @@ def profile(graph: Path, dt: float | None, steps: int, preset: str) -> None:
     ]
     rows += [(f"  {name}", f"{energy:.4f} uJ") for name, energy in found.per_layer_energy_uj.items()]
     _print_table(rows)
+    for how, energy in (("event", found.event_energy), ("clock", found.clock_energy)):
+        if energy is None:  # the preset's device does not execute so
+            continue
+        click.echo(f"\n{how}-driven, analytic, by events and widths (docs/energy.md)")
+        rows = [("energy", f"{energy.total / 1e6:.6f} uJ")]
+        rows += [(f"  {part.replace('_', ' ')}", f"{getattr(energy.parts, part) / 1e6:.6f} uJ") for part in PARTS]
+        rows += [(f"  {name}", f"{own.total / 1e6:.6f} uJ") for name, own in energy.by_node.items() if own.total]
+        _print_table(rows)
 
 
 @cli.command()
@@ -430,6 +449,23 @@ def collect(sweep_json: Path, output: Path) -> None:
     table = collecting.collect(collecting.read_plan(sweep_json), sweep_json.parent)
     collecting.write(table, output)
     click.echo(collecting.summary(table))
+
+
+@cli.command()
+@click.argument("table", type=_FILE)
+@click.option("--source", help="the tool whose measurements to take, where the table holds those of several")
+@click.option("--output", type=_FILE, help="write the calibration here, for the key 'calibration' of a sweep")
+def calibrate(table: Path, source: str | None, output: Path | None) -> None:
+    """Fit the scale of estimates to the measured designs in TABLE (.parquet or .csv), and print the errors left."""
+    from talon_lib.cost import calibration
+
+    found = calibration.calibrate(calibration.read_table(table), source)
+    if output is not None:
+        found.write(output)
+    click.echo(f"measurements of {found.source}; error: scaled estimate against measurement, after the fit")
+    _print_table(calibration.lines(found))
+    for name, count in found.skipped.items():
+        click.echo(f"{name}: {count} designs, too few (a metric needs {calibration.LEAST_ROWS})")
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and YAML that is read strictly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from talon_lib.errors import ConfigError
 
 
 @contextlib.contextmanager
@@ -20,3 +23,26 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The content of a YAML document, which may hold plain data alone and no key of a mapping twice.
+
+    Raises ConfigError, naming ``source``.
+    """
+    import yaml  # `import talon_lib` needs numpy alone
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that stands twice in a mapping; YAML's own way is to drop the first without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.YAMLError(f"key {key!r} is there twice, in line {node.start_mark.line + 1} or after")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())})") from None

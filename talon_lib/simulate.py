@@ -27,11 +27,21 @@ Observer = Callable[[int, str, Array, State, Array], None]
 
 @dataclass(frozen=True)
 class NodeActivity:
-    """What one node did, summed over samples and steps."""
+    """What one node did, summed over samples and steps.
+
+    events: values not zero that arrived. updates: places at which one arrived or a membrane or current was not 0
+    before the step. reached: synapses that the events reach, weights of 0 included.
+    """
 
     spikes: int
+    events: int
+    updates: int
+    reached: int
     effective_macs: int
     effective_acs: int
+
+    def __add__(self, other: NodeActivity) -> NodeActivity:
+        return NodeActivity(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,8 @@ def run(
     membranes = {name: np.zeros_like(totals[name]) for name in totals if _neuron_before(graph, name)}
     first = {name: np.full(total.shape[1:], steps) for name, total in totals.items()}
     spikes = dict.fromkeys(graph.order, 0)
+    events = dict.fromkeys(graph.order, 0)
+    updates = dict.fromkeys(graph.order, 0)
     effective = dict.fromkeys(graph.order, Operations())
     for t in range(steps):
         before = dict(values)
@@ -141,9 +153,11 @@ def run(
             node = graph.nodes[name]
             at = t if name in data and len(data[name]) > 1 else 0
             x = data[name][at] if name in data else _arriving(graph, name, values, before)
+            updates[name] += _updates(x, states[name])
             values[name], states[name] = node.step(x, states[name], bound[name])
             if node.spiking:
                 spikes[name] += int(np.count_nonzero(values[name]))
+            events[name] += int(np.count_nonzero(x))
             effective[name] += node.effective_operations(x, bound[name])
             for observe in observers:
                 observe(t, name, values[name], states[name], x)
@@ -162,12 +176,20 @@ def run(
         activity={
             name: NodeActivity(
                 spikes=spikes[name],
+                events=events[name],
+                updates=updates[name],
+                reached=effective[name].reached_macs + effective[name].reached_acs,
                 effective_macs=effective[name].macs,
                 effective_acs=effective[name].acs,
             )
             for name in graph.order
         },
     )
+
+
+def _updates(x: Array, state: State) -> int:
+    """Places where a step has something to do; a delay line, which has another shape, waits by itself."""
+    return int(np.count_nonzero(np.any([x != 0, *(kept != 0 for kept in state.values() if kept.shape == x.shape)], 0)))
 
 
 def _arriving(graph: Graph, name: str, values: Mapping[str, Array], before: Mapping[str, Array]) -> Array:

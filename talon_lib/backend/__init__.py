@@ -70,7 +70,7 @@ def list_backends() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "ENERGY_PRESETS":  # read on first use: the files need a YAML reader, importing this package does not
-        from talon_lib.cost.energy import preset_dicts
+        from talon_lib.cost.preset import preset_dicts
 
         return preset_dicts()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

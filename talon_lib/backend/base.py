@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from talon_lib.cost.event_energy import EventEnergy
 from talon_lib.errors import ConfigError, FormatError, GraphError
 from talon_lib.files import whole
 from talon_lib.fixed import Array
@@ -179,7 +180,8 @@ class SimulationResult:
 class ProfileResult:
     """What ``cpu.profile`` gives: TALON's accounting of one inference; the mean where there is a batch of inputs.
 
-    spike_counts alone are over the whole batch.
+    spike_counts alone are over the whole batch. event_energy, clock_energy: beside it, the same inference by events and
+    widths, in picojoules by node and part (``talon_lib.cost.event_energy``); None where the preset has no such form.
 
     Energies, operations and memory are analytic. total_latency_us and per_node_latency are measured: the time this
     host took to simulate, as in the SDK, and nothing about any device.
@@ -200,6 +202,8 @@ class ProfileResult:
     mac_ops: int
     neuron_utilization: dict[str, float]
     energy_preset: str
+    event_energy: EventEnergy | None = None
+    clock_energy: EventEnergy | None = None
 
 
 class Backend(ABC):

@@ -19,7 +19,10 @@ from talon_lib.backend.base import (
     describe,
 )
 from talon_lib.cost.counts import count
-from talon_lib.cost.energy import DEFAULT_PRESET, get_preset, talon_energy
+from talon_lib.cost.energy import talon_energy
+from talon_lib.cost.event_energy import energy
+from talon_lib.cost.preset import DEFAULT_PRESET, get_preset
+from talon_lib.cost.work import work
 from talon_lib.errors import ConfigError
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
@@ -123,10 +126,14 @@ class CPUBackend(Backend):
         energy_per_spike_pj: float | None = None,
         energy_per_sram_read_pj: float | None = None,
         energy_per_sram_write_pj: float | None = None,
+        precision: str | Mapping[str, Any] = "fp32",
+        calibration_data: Mapping[str, Any] | None = None,
     ) -> ProfileResult:
-        """Profile one inference by TALON's accounting, in fp32; see ``talon_lib.cost.energy`` for the formula.
+        """Profile one inference by TALON's accounting (``talon_lib.cost.energy``), and beside it by events and widths.
 
-        Prices that are given replace the preset's. Raises ConfigError for an unknown preset.
+        energy_preset: a name, or the path of a .yaml file (docs/energy.md). Prices that are given replace the preset's
+        four. precision, calibration_data: as for simulate; memory other than weights is TALON's, in float32 always.
+        Raises ConfigError for an unknown preset.
         """
         preset = get_preset(energy_preset).having(
             mac_pj=energy_per_mac_pj,
@@ -134,7 +141,8 @@ class CPUBackend(Backend):
             sram_read_pj=energy_per_sram_read_pj,
             sram_write_pj=energy_per_sram_write_pj,
         )
-        bound = bind_graph(check_graph(graph), "fp32")
+        calibration = calibration_data if calibration_data is not None else input_data
+        bound = bind_graph(check_graph(graph), precision, calibration, n_steps)
         marks: dict[str, float] = dict.fromkeys(graph.order, 0.0)
         clock = time.perf_counter
         start = last = clock()
@@ -147,9 +155,9 @@ class CPUBackend(Backend):
 
         simulation = run(graph, bound, input_data, n_steps, (mark,))
         elapsed = (clock() - start) * 1e6
-        counts = count(graph)
+        counts, done = count(graph, bound), work(graph, bound, simulation.activity, simulation.batch)
         spikes = {name: own.spikes for name, own in simulation.activity.items() if graph.nodes[name].spiking}
-        energy = talon_energy(counts, n_steps, {k: n / simulation.batch for k, n in spikes.items()}, preset)
+        talon = talon_energy(counts, n_steps, {k: n / simulation.batch for k, n in spikes.items()}, preset)
         weights = sum(node.weight_bytes for node in counts.values())
         # TALON's state memory: the neurons' own parameters, in float32
         states = sum(_neuron_bytes(graph, name) for name in spikes)
@@ -157,21 +165,23 @@ class CPUBackend(Backend):
         return ProfileResult(
             total_latency_us=elapsed,
             per_node_latency=marks,
-            energy_estimate_uj=energy.total_uj,
-            mac_energy_uj=energy.mac_uj,
-            spike_energy_uj=energy.spike_uj,
-            sram_energy_uj=energy.sram_uj,
-            per_layer_energy_uj=dict(energy.by_node_uj),
+            energy_estimate_uj=talon.total_uj,
+            mac_energy_uj=talon.mac_uj,
+            spike_energy_uj=talon.spike_uj,
+            sram_energy_uj=talon.sram_uj,
+            per_layer_energy_uj=dict(talon.by_node_uj),
             peak_memory_bytes=weights + states + activations,
             weight_memory_bytes=weights,
             state_memory_bytes=states,
-            total_sram_accesses=energy.sram_accesses,
+            total_sram_accesses=talon.sram_accesses,
             spike_counts=spikes,
             mac_ops=sum(node.weights for node in counts.values()) * n_steps,
             neuron_utilization={
                 name: spikes[name] / (counts[name].neurons * n_steps * simulation.batch) for name in spikes
             },
             energy_preset=energy_preset,
+            event_energy=energy(done, n_steps, preset, "event"),
+            clock_energy=energy(done, n_steps, preset, "clock"),
         )
 
 

@@ -32,6 +32,9 @@ class Encoding(ABC):
     kind: ClassVar[str]
     """What configurations call it."""
 
+    timed: ClassVar[bool] = False
+    """Whether a sample has a time of its own, and is not one set of values that all steps are made of."""
+
     @abstractmethod
     def encode(self, x: Samples, shape: Shape, steps: int, first: int = 0) -> Array:
         """The input of a run: ``(n, *shape)``, held for all steps, or ``(steps, n, *shape)``.
@@ -95,6 +98,7 @@ class Frames(Encoding):
     """One frame of a sample, ``(n, frames, *shape)``, a step."""
 
     kind: ClassVar[str] = "frames"
+    timed: ClassVar[bool] = True
 
     def encode(self, x: Samples, shape: Shape, steps: int, first: int = 0) -> Array:
         """``(steps, n, *shape)``: the first ``steps`` frames."""
@@ -194,6 +198,7 @@ class Delta(Encoding):
     """
 
     kind: ClassVar[str] = "delta"
+    timed: ClassVar[bool] = True
 
     threshold: float = 0.1
     off_spikes: bool = False
@@ -225,6 +230,7 @@ class Events(Encoding):
     """
 
     kind: ClassVar[str] = "events"
+    timed: ClassVar[bool] = True
 
     bin_width: int | None = None
     binary: bool = False

@@ -19,6 +19,7 @@ from talon_lib.fixed import Array, FixedType, NumberType, Span
 from talon_lib.ir.fields import as_count, as_flag, as_index, as_number, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
+    Arithmetic,
     Bound,
     Lowered,
     LoweringContext,
@@ -115,6 +116,12 @@ class ReLU(Activation):
         layer |= {"class_name": "LeakyReLU", "activation": "leaky_relu", "activ_param": slope}
         return [Lowered(layer, {"result": str(types.result), "param": str(types.weight)}, at.order)]
 
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        """A slope of 0 is a look at the sign."""
+        if self.negative_slope == 0.0:
+            return ()
+        return (Arithmetic("multiply", math.prod(input_shape), types.of("weight"), types.input),)
+
 
 @primitive
 class PReLU(Activation):
@@ -156,6 +163,9 @@ class PReLU(Activation):
         slopes = bound.lift(_per_value(bound.parameters["weight"], x.shape[1:]), types.of("weight"))
         below = bound.exact_input(np.minimum(x, 0.0)) * slopes
         return np.where(x > 0, types.result.cast(x), types.result.cast(below)), state
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        return (Arithmetic("multiply", math.prod(input_shape), types.of("weight"), types.input),)
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         slopes = _per_value(at.bound.parameters["weight"], at.input_shape).ravel()[at.order]

@@ -88,9 +88,13 @@ class Stage:
 
     def effective_operations(self, x: Array, given: NumberType, bound: Bound) -> Operations:
         """Products over the batch whose input, of type ``given``, and weight are both not zero."""
-        weight = bound.parameters[self.weight].reshape(self.groups, self.shape[0] // self.groups, -1)
+        per_group = self.shape[0] // self.groups
+        weight = bound.parameters[self.weight].reshape(self.groups, per_group, -1)
         weights_per_tap = np.count_nonzero(weight, axis=1)
-        return Operations.on(given, int((np.count_nonzero(self._columns(x), axis=1) * weights_per_tap).sum()))
+        events_per_tap = np.count_nonzero(self._columns(x), axis=1)
+        return Operations.on(
+            given, int((events_per_tap * weights_per_tap).sum()), int(events_per_tap.sum()) * per_group
+        )
 
     def lower(
         self, name: str, inputs: list[str], input_shape: Shape, given: NumberType, bound: Bound, streams: bool

@@ -67,7 +67,8 @@ class Linear(Memoryless):
 
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         weights_per_input = np.count_nonzero(bound.parameters["weight"], axis=0)
-        return Operations.on(bound.types.input, int(np.count_nonzero(x, axis=0) @ weights_per_input))
+        events = np.count_nonzero(x, axis=0)
+        return Operations.on(bound.types.input, int(events @ weights_per_input), int(events.sum()) * len(self.weight))
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         weight, bias = at.bound.parameters["weight"], at.bound.parameters["bias"]

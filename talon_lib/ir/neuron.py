@@ -18,6 +18,7 @@ and that of its Synaptic to 0 (docs/from_torch.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from talon_lib.fixed import Array, NumberType, Span
 from talon_lib.ir.fields import as_choice, as_flag, check_fits, per_neuron
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
+    Arithmetic,
     Bound,
     Lowered,
     LoweringContext,
@@ -182,6 +184,24 @@ class Neurons(Primitive):
 
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        """The update's lines (see the module); a leak of 0 is not subtracted and added."""
+        count, membrane, drive = math.prod(input_shape), types.of("membrane"), types.input
+        found = []
+        if self.value("tau_syn") is not None:
+            current, drive = types.of("current"), types.of("current")
+            found.append(Arithmetic("multiply", count, types.of("decay"), current))
+            found.append(Arithmetic("add", count, current, types.input))
+        if self.value("tau") is not None:
+            found.append(Arithmetic("multiply", count, types.of("decay"), membrane))
+            leak = self.value("v_leak")
+            if leak is not None and leak.any():
+                found.append(Arithmetic("add", 2 * count, membrane, membrane))
+        found.append(Arithmetic("add", count, membrane, drive))
+        if self.spiking:  # the comparison, and what a reset by subtraction takes off
+            found.append(Arithmetic("add", count * (2 if self.reset == "subtract" else 1), membrane, membrane))
+        return tuple(found)
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         """Per-neuron tables of every parameter, and the types that the kernel's casts go to."""
@@ -339,6 +359,9 @@ class Threshold(Memoryless):
 
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        return (Arithmetic("add", math.prod(input_shape), types.input, types.of("weight")),)
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         """An integrate-and-fire neuron that starts from 0 at every step."""

@@ -11,7 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -62,18 +62,43 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Operations:
-    """Synaptic operations: those on real values multiply and accumulate, those on spikes only accumulate."""
+    """Synaptic operations: those on real values multiply and accumulate, those on spikes only accumulate.
+
+    macs, acs: input and weight are both not zero. reached_macs, reached_acs: the input is not zero, whatever the weight
+    is; so many weights an event-driven machine reads.
+    """
 
     macs: int = 0
     acs: int = 0
+    reached_macs: int = 0
+    reached_acs: int = 0
 
     @classmethod
-    def on(cls, given: NumberType, count: int) -> Operations:
-        """``count`` operations on values of type ``given``."""
-        return cls(acs=count) if given == SPIKE else cls(macs=count)
+    def on(cls, given: NumberType, count: int, reached: int) -> Operations:
+        """``count`` operations among ``reached`` synapses, on values of type ``given``."""
+        spikes = given == SPIKE
+        return cls(acs=count, reached_acs=reached) if spikes else cls(macs=count, reached_macs=reached)
 
     def __add__(self, other: Operations) -> Operations:
-        return Operations(self.macs + other.macs, self.acs + other.acs)
+        return Operations(
+            self.macs + other.macs,
+            self.acs + other.acs,
+            self.reached_macs + other.reached_macs,
+            self.reached_acs + other.reached_acs,
+        )
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Operations beside the synapses, of one sample and step: ``count`` of one kind on operands of two types.
+
+    kind: "multiply", or "add", which subtractions and comparisons are too.
+    """
+
+    kind: Literal["add", "multiply"]
+    count: int
+    left: NumberType
+    right: NumberType
 
 
 @dataclass(frozen=True)
@@ -283,6 +308,10 @@ class Primitive(ABC):
         ``at`` is as for ``lower``, but that the inputs hold the node's result, and the shape is the result's.
         """
         raise NotImplementedError(f"{self.kind} hands on its whole result")
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        """The additions and multiplications of one sample and step that are no synaptic operations; none of most."""
+        return ()
 
     def identity(self, input_shape: Shape) -> Mapping[str, Any]:
         """The fields in a form that is equal for nodes that compute the same; what a fingerprint is made of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from talon_lib.ir.activation import slopes_layer
 from talon_lib.ir.fields import as_count, as_number, as_shape, check_fits, per_neuron, shown
 from talon_lib.ir.layout import Shape
 from talon_lib.ir.node import (
+    Arithmetic,
     Bound,
     Lowered,
     LoweringContext,
@@ -102,6 +104,10 @@ class BatchNorm(Normalization):
         )
         return bound.types.result.cast(bound.exact_input(x) * scale + shift), state
 
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        count, shift = math.prod(input_shape), types.of("bias")
+        return (Arithmetic("multiply", count, types.of("weight"), types.input), Arithmetic("add", count, shift, shift))
+
     def lower(self, at: LoweringContext) -> list[Lowered]:
         return [
             scaling_layer(at, at.bound.parameters["scale"], at.bound.parameters["shift"], at.bound.types.of("bias"))
@@ -162,6 +168,9 @@ class Scale(Normalization):
     def step(self, x: Array, state: State, bound: Bound) -> tuple[Array, State]:
         scale = bound.lift(self._scales(bound, x.shape[1:]), bound.types.of("weight"))
         return bound.types.result.cast(bound.exact_input(x) * scale), state
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        return (Arithmetic("multiply", math.prod(input_shape), types.of("weight"), types.input),)
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         scale = self._scales(at.bound, at.input_shape)
@@ -258,6 +267,16 @@ class LayerNorm(Normalization):
         centred = x - x.mean(axis=axes, keepdims=True)
         variance = np.square(centred).mean(axis=axes, keepdims=True)
         return bound.types.result.cast(centred / np.sqrt(variance + self.eps) * weight + bias), state
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        """For each value the sums of mean and variance, both differences, a square and two factors; the root is not."""
+        count, x, weight = math.prod(input_shape), types.input, types.of("weight")
+        return (
+            Arithmetic("add", 3 * count, x, x),
+            Arithmetic("add", count, types.of("bias"), types.of("bias")),
+            Arithmetic("multiply", 2 * count, x, x),
+            Arithmetic("multiply", count, weight, x),
+        )
 
     def lower(self, at: LoweringContext) -> list[Lowered]:
         raise UnsupportedError(self.io_parallel.remark)

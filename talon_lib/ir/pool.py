@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from talon_lib.ir.conv import conv2d_layer, padded_apart, padding_layer
 from talon_lib.ir.fields import as_flag, as_pair
 from talon_lib.ir.layout import Shape, standard_order
 from talon_lib.ir.node import (
+    Arithmetic,
     Bound,
     Lowered,
     LoweringContext,
@@ -83,6 +85,11 @@ class Pool(Memoryless):
 
     def effective_operations(self, x: Array, bound: Bound) -> Operations:
         return Operations()
+
+    def arithmetic(self, types: NodeTypes, input_shape: Shape) -> tuple[Arithmetic, ...]:
+        """One addition or comparison less than a window has values; a mean's division is not counted."""
+        count = math.prod(self.output_shape(input_shape)) * (self.sliding.taps - 1)
+        return (Arithmetic("add", count, types.input, types.result),)
 
     def as_convolution(self, name: str, at: LoweringContext, shift: int, result: NumberType) -> list[Lowered]:
         """The Conv2D whose weights are ``2**-shift`` for a channel's own window and 0 for the others.

@@ -37,9 +37,30 @@ _COLUMNS = (
     ("mac_energy_uj", "MAC (µJ)", _ENERGY, 74),
     ("spike_energy_uj", "spikes (µJ)", _ENERGY, 80),
     ("sram_energy_uj", "SRAM (µJ)", _ENERGY, 78),
+    ("event_energy_uj", "event-driven (µJ)", _ENERGY, 108),
+    ("clock_energy_uj", "clock-driven (µJ)", _ENERGY, 108),
+    ("spike_rate", "spike rate", _ENERGY, 70),
+    ("break_even_spike_rate", "break-even rate", _ENERGY, 96),
+    ("footprint_bytes", "footprint (B)", _WHOLE, 84),
     ("weight_memory_bytes", "weights (B)", _WHOLE, 80),
     ("latency_us", "latency (µs)", _TIME, 84),
+    ("effective", "reuse got", _TEXT, 70),
     ("multipliers", "multipliers", _WHOLE, 78),
+    ("latency_cycles_interval", "cycles a step, 90%", _TEXT, 120),
+    ("lut_estimate", "LUT est.", _WHOLE, 66),
+    ("lut_interval", "LUT, 90%", _TEXT, 120),
+    ("lut_utilisation", "LUT share", _SHARE, 74),
+    ("ff_estimate", "FF est.", _WHOLE, 66),
+    ("ff_interval", "FF, 90%", _TEXT, 120),
+    ("ff_utilisation", "FF share", _SHARE, 74),
+    ("dsp_estimate", "DSP est.", _WHOLE, 66),
+    ("dsp_interval", "DSP, 90%", _TEXT, 100),
+    ("dsp_utilisation", "DSP share", _SHARE, 74),
+    ("bram_estimate", "RAMB18 est.", _WHOLE, 82),
+    ("bram_interval", "RAMB18, 90%", _TEXT, 100),
+    ("bram_utilisation", "BRAM share", _SHARE, 80),
+    ("holds", "fits", _TEXT, 40),
+    ("limiting_resource", "used up first", _TEXT, 84),
     ("csim_status", "csim", _TEXT, 62),
     ("status", "status", _TEXT, 58),
     ("point_id", "point id", _TEXT, 140),
@@ -118,7 +139,7 @@ def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, M
     columns = [
         TableColumn(field=name, title=title, width=width, formatter=_formatter(form))
         for name, title, form, width in _COLUMNS
-        if name not in ("timesteps", "clock_period_ns") or len(set(source.data[name])) > 1
+        if _says_something(name, source.data[name])
     ]
     table = DataTable(
         source=source,
@@ -136,6 +157,13 @@ def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, M
     )
     found: dict[str, Model] = {"points-search": text, "points-preset": own, "points-note": note, "points-table": table}
     return found if len(presets) > 1 else {name: model for name, model in found.items() if model is not own}
+
+
+def _says_something(name: str, values: Any) -> bool:
+    """Whether a column is worth its room: an interval that is known, a clock or number of steps that varies."""
+    if name.endswith("_interval"):
+        return any(values)
+    return name not in ("timesteps", "clock_period_ns") or len(set(values)) > 1
 
 
 def _formatter(form: int) -> StringFormatter | NumberFormatter | HTMLTemplateFormatter:

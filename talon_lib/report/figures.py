@@ -24,6 +24,7 @@ from bokeh.models import (
 )
 from bokeh.models.annotations import BoxAnnotation, Span
 
+from talon_lib.cost.devices import RESOURCES
 from talon_lib.report import tables
 from talon_lib.report.labels import CHARACTER, place, spread
 from talon_lib.report.style import (
@@ -33,6 +34,7 @@ from talon_lib.report.style import (
     MUTED,
     PARTS,
     RULE,
+    Parts,
     Plot,
     Spans,
     hover,
@@ -225,13 +227,15 @@ def _pareto_source(runs: pd.DataFrame, colour: Mapping[str, str]) -> ColumnDataS
     return ColumnDataSource(data)
 
 
-def energy_figure(title: str, runs: pd.DataFrame, preset: Filter, first_preset: str) -> tuple[Plot, Spans]:
-    """Energy by part as stacked bars, a bar a precision; and the x range of each preset."""
-    rows = runs.sort_values("rank", kind="stable")
+def energy_figure(
+    title: str, runs: pd.DataFrame, preset: Filter, first_preset: str, parts: Parts = PARTS, total: str = "energy_uj"
+) -> tuple[Plot, Spans]:
+    """Energy by part as stacked bars, a bar a precision; and the x range of each preset. total: column of the whole."""
+    rows = runs.assign(energy_uj=runs[total]).sort_values("rank", kind="stable")
     names = list(dict.fromkeys(rows["precision"]))
     data: dict[str, Any] = {name: rows[name].tolist() for name in ("precision", "energy_preset", "energy_uj")}
     edge = np.zeros(len(rows))
-    for part in PARTS:
+    for part in parts:
         value = rows[f"{part}_energy_uj"].fillna(0).to_numpy()
         data[f"{part}_left"], data[part], data[f"{part}_right"] = edge.tolist(), value.tolist(), (edge + value).tolist()
         edge = edge + value
@@ -263,13 +267,13 @@ def energy_figure(title: str, runs: pd.DataFrame, preset: Filter, first_preset: 
             source=source,
             view=CDSView(filter=preset),
         )
-        for part, (_, colour) in PARTS.items()
+        for part, (_, colour) in parts.items()
     ]
     plot.text(
         "energy_uj", "precision", text="text", x_offset=6, source=source, view=CDSView(filter=preset), **text_style()
     )
     tips = [("precision", "@precision"), ("all", "@energy_uj{0.[0000000]} µJ")]
-    tips += [(name, f"@{part}{{0.[0000000]}} µJ") for part, (name, _) in PARTS.items()]
+    tips += [(name, f"@{part}{{0.[0000000]}} µJ") for part, (name, _) in parts.items()]
     plot.add_tools(hover(bars, tips))
     return plot, spans
 
@@ -333,51 +337,72 @@ def _step_ticks(steps: int) -> list[int]:
     return [1, *range(max(every, 2), steps + 1 - (every + 1) // 2, every), *([steps] if steps > 1 else [])]
 
 
-def hardware_figure(network: str, points: pd.DataFrame) -> Plot:
-    """Least latency against multipliers of the designs of a network, both logarithmic; a line a clock and strategy."""
+def hardware_figure(network: str, points: pd.DataFrame, colour: Mapping[str, str]) -> Plot:
+    """Least latency against the most used resource's share of the part, both logarithmic, for the designs of a network.
+
+    A line joins the reuse factors of a precision; where other axes vary, each of their combinations has a dash of its
+    own. Right of the line at 100 % a design does not fit.
+    """
+    low, high = float(points["used"].min()), float(points["used"].max())
     plot = new_figure(
         network,
-        "parallel multipliers",
-        "latency of one inference, first-order estimate (µs)",
+        "share of the part's most used resource, estimate (%)",
+        "latency of one inference, estimate (µs)",
+        height=380,
         x_axis_type="log",
         y_axis_type="log",
-        x_range=span_range((float(points["multipliers"].min()) / 1.6, float(points["multipliers"].max()) * 2.2)),
+        x_range=span_range((low / 1.6, max(high, 60.0) * 2.2)),
         y_range=span_range((float(points["latency_us"].min()) / 1.6, float(points["latency_us"].max()) * 1.8)),
     )
     for axis, span in ((plot.xaxis, plot.x_range), (plot.yaxis, plot.y_range)):
         axis.ticker = _log_ticks(span.start, span.end)
         axis.formatter = NumeralTickFormatter(format="0,0.[000000]")
-    axes = [name for name in ("timesteps", "clock_period_ns", "strategy") if points[name].nunique() > 1]
-    groups = points.groupby(axes, sort=False) if axes else [((), points)]
-    palette = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-    dots = []
-    for index, (key, group) in enumerate(groups):
-        rows = group.drop_duplicates(["reuse_factor", "multipliers", "latency_us"]).sort_values("multipliers")
-        columns = ["reuse_factor", "multipliers", "latency_us", "cycles_per_step", "clock_period_ns", "strategy"]
-        source = ColumnDataSource({name: rows[name].tolist() for name in columns})
-        source.data["text"] = [f"reuse {value}" for value in rows["reuse_factor"]]
-        named = {"legend_label": ", ".join(map(_axis_text, axes, key))} if axes else {}
-        look = {"color": palette[index % len(palette)], "source": source, **named}
-        plot.line("multipliers", "latency_us", line_width=1.5, line_alpha=0.5, **look)
-        dots.append(plot.scatter("multipliers", "latency_us", size=10, **look))
-        if index == 0:
-            offset = {"x_offset": 9, "y_offset": -9}
-            plot.text("multipliers", "latency_us", text="text", source=source, **offset, **text_style())
+    plot.add_layout(Span(location=100, dimension="height", line_color=MUTED, line_dash="dashed", line_width=1.2))
+    axes = [
+        name for name in ("timesteps", "part", "clock_period_ns", "strategy", "io_type") if points[name].nunique() > 1
+    ]
+    shown = ["precision", "reuse_factor", *axes, "effective", "used", "limiting_resource", "latency_us"]
+    shown += ["cycles_per_step", "operators", "multipliers", "latency_cycles_interval"]
+    shown += [f"{name}_{figure}" for name in RESOURCES for figure in ("estimate", "utilisation", "interval")]
+    dots, dashes = [], dict[tuple[object, ...], str]()
+    for key, group in points.groupby(["precision", *axes], sort=False):
+        rows = group.drop_duplicates("reuse_factor").sort_values("reuse_factor")
+        source = ColumnDataSource({name: rows[name].tolist() for name in shown})
+        others = tuple(key[1:])
+        first = others not in dashes
+        dash = dashes.setdefault(others, _DASHES[len(dashes) % len(_DASHES)])
+        named = {"legend_label": ", ".join(map(_axis_text, axes, others))} if axes and first else {}
+        look = {"color": colour[str(key[0])], "source": source}
+        plot.line("used", "latency_us", line_width=1.5, line_alpha=0.6, line_dash=dash, **look, **named)
+        dots.append(plot.scatter("used", "latency_us", size=8, **look))
     if axes:
         plot.add_layout(plot.legend[0], "below")
         plot.legend.label_text_font = FONT
         plot.legend.label_text_font_size = "11.5px"
         plot.legend.border_line_color = None
         plot.legend.ncols = 2
+
+    def within(metric: str) -> str:
+        known = (points[f"{metric}_interval"] != "").any()
+        return f" (@{metric}_interval)" if known else ""
+
     tips = [
-        ("reuse factor", "@reuse_factor"),
-        ("multipliers", "@multipliers{0,0}"),
-        ("latency", "@latency_us{0.[0000]} µs or more"),
-        ("cycles a step", "@cycles_per_step{0,0} or more"),
-        ("clock, strategy", "@clock_period_ns ns, @strategy"),
+        ("precision", "@precision"),
+        ("reuse factor", "@reuse_factor asked, @effective got"),
+        *((name.replace("_", " "), f"@{name}") for name in axes),
+        ("used up first", "@limiting_resource, @used{0.[00]} %"),
+        ("latency", f"@latency_us{{0.[0000]}} µs, @cycles_per_step{{0,0}} cycles a step{within('latency_cycles')}"),
+        ("products at once", "@operators{0,0}, of them multipliers @multipliers{0,0}"),
+        *(
+            (name, f"@{key}_estimate{{0,0}}{within(key)}, @{key}_utilisation{{0.0%}} of the part")
+            for key, name in (("lut", "LUT"), ("ff", "FF"), ("dsp", "DSP"), ("bram", "RAMB18"))
+        ),
     ]
     plot.add_tools(hover(dots, tips))
     return plot
+
+
+_DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot")
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

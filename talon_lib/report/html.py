@@ -17,11 +17,11 @@ from bokeh.models import GroupFilter, Model, Range1d
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from talon_lib.cost.energy import EnergyPreset, get_preset
+from talon_lib.cost.preset import EnergyPreset, get_preset, parse_preset
 from talon_lib.errors import ConfigError
 from talon_lib.files import whole
 from talon_lib.report import controls, figures, tables
-from talon_lib.report.style import MARKERS, PARTS, Spans, colours
+from talon_lib.report.style import EVENT_PARTS, MARKERS, PARTS, Spans, colours
 from talon_lib.sweep.schema import GROUPS, describe
 
 _COMPONENTS: Any = ["bokeh", "bokeh-widgets", "bokeh-tables"]
@@ -40,11 +40,30 @@ _MEANING = {
         "It counts the weights of a convolution once, not once for each place of its kernel: that figure is too low. "
         "Clock tree, leakage and traffic to external memory are not in them either.",
     ),
+    "event_energy": (
+        "Not measured",
+        "Counts of the simulation (values that arrive, synapses they reach, neurons at work) times prices, "
+        "event-driven and clock-driven. With prices by width every operation and memory access is charged at its own "
+        "bits; other presets know one price at every width. All memory is taken to be on chip; clock tree, control "
+        "and, without a power figure, leakage are not counted (docs/energy.md).",
+    ),
+    "break_even": (
+        "Not measured",
+        "The event-driven energy against that of the same network without spikes, run once with activations of "
+        "ceil(log2(T + 1)) bits at the same prices; the idea is that of Yan et al. (arXiv 2409.08290), the energies "
+        "are ours (docs/energy.md). Whether that network would be as accurate is not known here.",
+    ),
     "estimate": (
         "Not measured",
-        "First-order estimates, no bounds: operations divided by the reuse factor. Zero weights, the decay of the "
-        "neurons, adder trees and chaining are not counted, and the target clock is taken to be met. No synthesis "
-        "stands behind them; LUT, FF, DSP, BRAM and Fmax are unknown here.",
+        "First-order estimates of what hls4ml asks of Vitis HLS, no bounds: products divided by the effective reuse "
+        "factor, widths against DSP slices, words against block RAM (docs/estimates.md). The depth of pipelines, "
+        "control and routing are not counted, and the target clock is taken to be met. No synthesis of these designs "
+        "stands behind them; what is known of their error is in docs/estimates.md. Fmax is unknown here.",
+    ),
+    "calibration": (
+        "Fitted",
+        "Where a synthesis may be expected: the estimate times what it was off by on designs that a tool has "
+        "synthesised, nine of ten of which lie in such an interval. Empty where the sweep names no calibration.",
     ),
     "project": ("Generated", "The hls4ml project of the design was written. Writing it is not synthesising it."),
     "csim": (
@@ -71,6 +90,8 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "plan": plan,
         "summary": _summary(frame),
         "failures": tables.failures(frame),
+        "fitting": tables.fitting(frame),
+        "calibrations": tables.sources(frame, "calibration"),
         "csim": tables.csim(frame),
         "legend": _legend(frame),
         "default_preset": tables.default_preset(tables.presets(frame)),
@@ -78,10 +99,13 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "sections": _draw(frame, runs, roots),
         "fronts": _fronts(runs),
         "spread": _energy_spread(runs),
+        "comparisons": tables.comparisons(runs),
+        "neurobench": tables.neurobench(runs),
         "reuse_constant": bool((frame["stands_for"] > 1).any()),
         "parts": list(PARTS.values()),
+        "event_parts": list(EVENT_PARTS.values()),
         "sources": _sources(frame),
-        "presets": [_preset(name) for name in tables.presets(frame)],
+        "presets": [_preset(name, plan) for name in tables.presets(frame)],
         "columns": describe(),
         "configuration": json.dumps(plan.get("configuration", {}), indent=2, ensure_ascii=False),
         "provenance": plan.get("provenance", {}),
@@ -139,7 +163,7 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, list[str]]:
     """Fill ``roots`` with every figure; returns the element ids by section."""
-    found: dict[str, list[str]] = {name: [] for name in ("bits", "pareto", "energy", "steps", "hardware")}
+    found: dict[str, list[str]] = {name: [] for name in ("bits", "pareto", "energy", "events", "steps", "hardware")}
     colour = colours(tables.precisions(frame))
     names = tables.presets(frame)
     first = tables.default_preset(names)
@@ -156,6 +180,11 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
             plot, spans = figures.energy_figure(case.title, priced, preset, first)
             found["energy"].append(roots.add(f"energy-{index}", plot))
             ranges.append((plot.x_range, spans))
+        priced = priced[priced["event_dynamic_uj"].notna()]
+        if not priced.empty:
+            plot, spans = figures.energy_figure(case.title, priced, preset, first, EVENT_PARTS, "event_dynamic_uj")
+            found["events"].append(roots.add(f"events-{index}", plot))
+            ranges.append((plot.x_range, spans))
         if (plot := figures.steps_figure(rows, case, colour)) is not None:
             found["steps"].append(roots.add(f"steps-{index}", plot))
     for index, network in enumerate(dict.fromkeys(frame["network"])):
@@ -164,14 +193,16 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
             plot, spans = figures.pareto_figure(network, own, points, preset, first, colour)
             found["pareto"].append(roots.add(f"pareto-{index}", plot))
             ranges.append((plot.x_range, spans))
-        designs = frame[(frame["network"] == network) & (frame["multipliers"] > 0) & (frame["latency_us"] > 0)]
+        designs = frame[(frame["network"] == network) & (frame["used"] > 0) & (frame["latency_us"] > 0)]
         if not designs.empty:
-            found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, designs)))
+            found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, designs, colour)))
     select = controls.preset_select(names, first, preset, ranges) if ranges and len(names) > 1 else None
     if select is not None:
         roots.add("preset-pareto", select)
         roots.add("preset-energy", controls.linked_copy(select))
-    found["selects"] = ["preset-pareto", "preset-energy"] if select is not None else []
+        if found["events"]:
+            roots.add("preset-events", controls.linked_copy(select))
+    found["selects"] = ["preset-pareto", "preset-energy", "preset-events"] if select is not None else []
     for element, model in controls.points_table(points, select).items():
         roots.add(element, model)
     return found
@@ -256,9 +287,11 @@ def _sources(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _preset(name: str) -> EnergyPreset | dict[str, str]:
+def _preset(name: str, plan: Mapping[str, Any]) -> EnergyPreset | dict[str, str]:
+    """A preset as the sweep was planned with it: one of the user's is known by its plan alone."""
+    planned = plan.get("energy_presets", {})
     try:
-        return get_preset(name)
+        return parse_preset(name, planned[name]) if name in planned else get_preset(name)
     except ConfigError:  # a table of another version
         return {"name": name, "source": "not a preset of this version"}
 

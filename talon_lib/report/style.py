@@ -12,7 +12,17 @@ from bokeh.plotting import figure
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d8dee4"
 FONT = "Helvetica, Arial, sans-serif"
-PARTS = {"mac": ("MAC", "#0072B2"), "sram": ("SRAM", "#E69F00"), "spike": ("spikes", "#D55E00")}
+Parts: TypeAlias = dict[str, tuple[str, str]]
+"""Label and colour of each part of the energy, by the column that has it without its ``_energy_uj``."""
+
+PARTS: Parts = {"mac": ("MAC", "#0072B2"), "sram": ("SRAM", "#E69F00"), "spike": ("spikes", "#D55E00")}
+EVENT_PARTS: Parts = {
+    "event_synapse": ("synapses", "#0072B2"),
+    "event_neuron": ("neurons", "#56B4E9"),
+    "event_weight_read": ("weight reads", "#E69F00"),
+    "event_state": ("state", "#F0E442"),
+    "event_transport": ("transport", "#D55E00"),
+}
 MARKERS = {"int": "circle", "ap_fixed": "square", "mixed": "triangle", "float": "diamond"}
 
 Plot: TypeAlias = Any

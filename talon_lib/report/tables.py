@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from talon_lib.cost.energy import DEFAULT_PRESET
+from talon_lib.cost.calibration import METRICS
+from talon_lib.cost.event_energy import PARTS as EVENT_PARTS
+from talon_lib.cost.preset import DEFAULT_PRESET
 from talon_lib.errors import TalonError
 from talon_lib.fixed import parse_type
 from talon_lib.precision import Precision
@@ -24,9 +26,13 @@ TOLERANCE = 0.01
 """One point of accuracy: what fewer bits may cost."""
 
 _RUN = ["network", "timesteps", "precision", "energy_preset"]
+_DESIGN = ["reuse_factor", "part", "clock_period_ns", "strategy", "io_type"]
 _KINDS = ("int", "ap_fixed", "mixed", "float")
 _MEASURES = ("accuracy", "agreement_fp32", "energy_uj", "mac_energy_uj", "spike_energy_uj", "sram_energy_uj")
+_EVENTS = tuple(f"event_{part}_energy_uj" for part in EVENT_PARTS)
 _COUNTS = ("samples", "weight_memory_bytes", "multipliers", "latency_us", "csim_values")
+_HARDWARE = ("operators", "lut_estimate", "ff_estimate", "dsp_estimate", "bram_estimate", "cycles_per_step")
+_SHARES = ("lut_utilisation", "ff_utilisation", "dsp_utilisation", "bram_utilisation")
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,29 @@ def load(table: pa.Table) -> pd.DataFrame:
     Added columns: ``bits`` of weight (mean over layers), ``bits_text``, ``kind`` of precision, ``rank`` (place of the
     precision, by rising bits), ``score`` (accuracy, or agreement with fp32 where a network has no labels), ``metric``
     (which of them), ``design`` (precision, and steps where a network has several), ``first`` (stands for
-    all points of equal run, accuracy and energy) and ``stands_for`` (how many).
+    all points of equal run, accuracy and energy) and ``stands_for`` (how many); ``event_dynamic_uj`` (event-driven
+    energy without its static part); of the hardware ``used`` (percent of the part's most used resource), and as text
+    ``effective`` (reuse factors), ``holds`` (whether it fits) and for every metric of a calibration ``…_interval``
+    (empty without one).
     """
     frame: pd.DataFrame = table.to_pandas()
-    for column in (*_MEASURES, *_COUNTS):
+    for column in (*_MEASURES, *_EVENTS, *_COUNTS, *_HARDWARE, *_SHARES):
         frame[column] = frame[column].astype("float64")
     bits = {str(name): _bits(str(name), group["nodes"]) for name, group in frame.groupby("precision", sort=False)}
     frame["bits"] = [bits[name][0] for name in frame["precision"]]
     frame["bits_text"] = [bits[name][1] for name in frame["precision"]]
     frame["kind"] = [kind(str(name)) for name in frame["precision"]]
+    frame["used"] = frame[list(_SHARES)].max(axis=1) * 100
+    # without the static part, which goes with a design's latency
+    frame["event_dynamic_uj"] = frame[list(_EVENTS)].sum(axis=1, min_count=len(_EVENTS))
+    frame["effective"] = [
+        _range(least, most)
+        for least, most in zip(frame["effective_reuse_least"], frame["effective_reuse_most"], strict=True)
+    ]
+    frame["holds"] = [{True: "yes", False: "no"}.get(fits, "") for fits in frame["fits"]]
+    for metric in METRICS:
+        ends = zip(frame[f"{metric}_low"], frame[f"{metric}_high"], strict=True)
+        frame[f"{metric}_interval"] = [_range(low, high) for low, high in ends]
     order = sorted(bits, key=lambda name: (bits[name][0], _KINDS.index(kind(name))))
     frame["rank"] = [order.index(name) for name in frame["precision"]]
     labelled = frame.groupby("network")["accuracy"].transform("count") > 0
@@ -73,6 +93,14 @@ def load(table: pa.Table) -> pd.DataFrame:
     frame["first"] = (~preferred.duplicated(equal)).reindex(frame.index)
     frame["stands_for"] = frame.groupby(equal, dropna=False)["point_id"].transform("size")
     return frame
+
+
+def _range(least: float | None, most: float | None) -> str:
+    """Whole numbers from one to another, as text; empty where there is none."""
+    if least is None or most is None or pd.isna(least):
+        return ""
+    low, high = f"{least:,.0f}", f"{most:,.0f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def kind(precision: str) -> str:
@@ -147,6 +175,18 @@ def runs(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def comparisons(runs: pd.DataFrame) -> list[tuple[str, tuple[Mapping[str, Any], ...]]]:
+    """The runs beside the same networks without spikes, by preset; presets without such a comparison are left out."""
+    known = runs[runs["ann_energy_uj"].notna()].sort_values(["network", "timesteps", "rank"], kind="stable")
+    return [(str(name), _records(own)) for name, own in known.groupby("energy_preset", sort=False)]
+
+
+def neurobench(runs: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    """One row a network, precision and number of steps that has NeuroBench's metrics; no preset changes them."""
+    known = runs[runs["footprint_bytes"].notna()].drop_duplicates(["network", "timesteps", "precision"])
+    return _records(known.sort_values(["network", "timesteps", "rank"], kind="stable"))
+
+
 @dataclass(frozen=True)
 class Loss:
     """What the bits cost in one case: designs as rows of :func:`of_case`, losses in points (percent)."""
@@ -198,6 +238,41 @@ def loss(frame: pd.DataFrame, case: Case) -> Loss | None:
 
 def _records(frame: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
     return tuple({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
+
+
+_NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "block RAM"}
+
+
+def fitting(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each network and part: how many designs fit, what is used up first, and from where to where shares go.
+
+    A design counts once, whatever prices it. Parts that are not in the device table are left out.
+    """
+    known = frame[frame["fits"].notna()]
+    found = []
+    for (network, part), group in known.groupby(["network", "part"], sort=False):
+        own = group.drop_duplicates(["timesteps", "precision", *_DESIGN])
+        first = own["limiting_resource"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+        shares = {
+            name: f"{_percent(own[f'{key}_utilisation'].min())} to {_percent(own[f'{key}_utilisation'].max())}"
+            for key, name in _NAMES.items()
+        }
+        found.append(
+            {
+                "network": network,
+                "part": part,
+                "designs": len(own),
+                "fit": int(own["fits"].astype(bool).sum()),
+                "first": ", ".join(f"{_NAMES[str(name)]} ({count})" for name, count in first.items()),
+                "shares": shares,
+            }
+        )
+    return found
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}" if percent >= 10 or percent == 0 else f"{percent:.1f}"
 
 
 def csim(frame: pd.DataFrame) -> dict[str, Any]:

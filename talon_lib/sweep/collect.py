@@ -15,17 +15,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from talon_lib.cost.break_even import break_even
+from talon_lib.cost.calibration import Calibration
 from talon_lib.cost.counts import NodeCounts
-from talon_lib.cost.energy import get_preset, talon_energy
-from talon_lib.cost.estimate import SOURCE as ESTIMATE_SOURCE
-from talon_lib.cost.estimate import estimate
+from talon_lib.cost.energy import talon_energy
+from talon_lib.cost.event_energy import EXECUTIONS, PARTS, energy
+from talon_lib.cost.metrics import metrics
+from talon_lib.cost.preset import EnergyPreset, get_preset, parse_preset
+from talon_lib.cost.work import NodeWork
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.files import whole
+from talon_lib.sweep.estimates import estimate_columns
 from talon_lib.sweep.points import result_path
 from talon_lib.sweep.schema import AXES, SCHEMA
 
 SIMULATE_SOURCE = "simulated"
 ENERGY_SOURCE = "analytic: TALON accounting of simulated spikes"
+EVENT_SOURCE = "analytic: simulated events"
+BREAK_EVEN_SOURCE = "analytic: after Yan et al. 2024, simulated events"
 
 _SEVERITY = ("ok", "unsupported", "timeout", "failed")
 
@@ -42,11 +49,21 @@ def collect(plan: Mapping[str, Any], results: Path) -> pa.Table:
     def load(stage: str, key: str) -> Envelope:
         return read_result(result_path(results, stage, key), stage)
 
+    calibration = Calibration.from_dict(plan["calibration"]) if plan.get("calibration") else None
     rows = []
+    presets = _presets(plan)
     for point in plan["points"]:
         jobs = {stage: load(stage, point[stage]) for stage in ("simulate", "project", "csim") if point[stage]}
-        rows.append(_row(point, jobs, plan["configuration"]["stages"]))
+        preset = presets[point["energy_preset"]]
+        rows.append(_row(point, jobs, plan["configuration"]["stages"], preset, calibration))
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _presets(plan: Mapping[str, Any]) -> dict[str, EnergyPreset]:
+    """The presets of the points, as they were when the sweep was planned."""
+    names = {point["energy_preset"] for point in plan["points"]}
+    planned = plan.get("energy_presets", {})
+    return {name: parse_preset(name, planned[name]) if name in planned else get_preset(name) for name in names}
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -100,7 +117,13 @@ def read_result(path: Path, stage: str) -> Envelope:
     return content
 
 
-def _row(point: Mapping[str, Any], jobs: Mapping[str, Envelope], stages: Mapping[str, Any]) -> dict[str, Any]:
+def _row(
+    point: Mapping[str, Any],
+    jobs: Mapping[str, Envelope],
+    stages: Mapping[str, Any],
+    preset: EnergyPreset,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
     row: dict[str, Any] = {"point_id": point["id"], **{field.name: point[field.name] for field in AXES}}
     nodes: dict[str, dict[str, Any]] = {}
     simulated = jobs["simulate"]["result"]
@@ -108,9 +131,15 @@ def _row(point: Mapping[str, Any], jobs: Mapping[str, Envelope], stages: Mapping
         counts = {name: _counts(own) for name, own in simulated["nodes"].items()}
         row |= _simulate_columns(simulated, counts)
         nodes = {name: _node_columns(name, own, simulated["types"]) for name, own in simulated["nodes"].items()}
-        row |= _energy_columns(point, simulated, counts, nodes)
-        if simulated["fixed"]:  # floating point has no hardware to estimate
-            row |= _estimate_columns(point, jobs.get("project"), counts, nodes)
+        row |= _energy_columns(point, simulated, counts, nodes, preset)
+        if simulated["hardware"] is not None:  # floating point has none
+            effective = _effective_reuse(jobs.get("project"))
+            row |= estimate_columns(point, simulated["hardware"], effective, calibration, nodes)
+        work = {name: NodeWork.of(own["work"]) for name, own in simulated["nodes"].items()}
+        row |= vars(metrics(work, point["timesteps"]))
+        row |= _event_columns(point, work, nodes, preset, row.get("latency_us"))
+        if simulated["one_pass"]:  # else a network without spikes and memory is no opponent
+            row |= _break_even_columns(point["timesteps"], work, preset)
     row |= _project_columns(jobs.get("project"))
     row |= _csim_columns(jobs.get("csim"), stages)
     row |= _status(jobs, row)
@@ -144,6 +173,7 @@ def _node_columns(name: str, own: Mapping[str, Any], types: Mapping[str, Mapping
         "spikes_per_sample": own["spikes_per_sample"],
         "effective_macs": own["effective_macs"],
         "effective_acs": own["effective_acs"],
+        "events_per_sample": own["work"]["events"],
         "energy_uj": 0.0,
         "weight_type": types[name].get("weight"),
         "result_type": types[name].get("result"),
@@ -156,9 +186,10 @@ def _energy_columns(
     simulated: Mapping[str, Any],
     counts: Mapping[str, NodeCounts],
     nodes: Mapping[str, dict[str, Any]],
+    preset: EnergyPreset,
 ) -> dict[str, Any]:
     spikes = {name: own["spikes_per_sample"] for name, own in simulated["nodes"].items()}
-    energy = talon_energy(counts, point["timesteps"], spikes, get_preset(point["energy_preset"]))
+    energy = talon_energy(counts, point["timesteps"], spikes, preset)
     for name, value in energy.by_node_uj.items():
         nodes[name]["energy_uj"] = value
     return {
@@ -170,26 +201,50 @@ def _energy_columns(
     }
 
 
-def _estimate_columns(
+def _event_columns(
     point: Mapping[str, Any],
-    project: Envelope | None,
-    counts: Mapping[str, NodeCounts],
+    work: Mapping[str, NodeWork],
     nodes: Mapping[str, dict[str, Any]],
+    preset: EnergyPreset,
+    latency_us: float | None,
 ) -> dict[str, Any]:
-    reuse: int | Mapping[str, int] = point["reuse_factor"]
-    if project is not None and project["result"] is not None:
-        effective: Mapping[str, int] = project["result"]["effective_reuse"]
-        for name, factor in effective.items():
-            nodes[name]["effective_reuse_factor"] = factor
-        reuse = effective
-    found = estimate(counts, reuse, point["timesteps"], point["clock_period_ns"])
+    """Energy by events and widths, for both ways to execute, in all and by part; ``nodes`` get their own."""
+    static = (
+        "" if preset.static_mw is None or latency_us is not None else "; static power left out: no latency is known"
+    )
+    found: dict[str, Any] = {"event_energy_source": f"{EVENT_SOURCE}, {preset.basis}{static}"}
+    for execution in EXECUTIONS:
+        priced = energy(work, point["timesteps"], preset, execution, latency_us)
+        if priced is None:  # the preset's device does not execute so
+            continue
+        found[f"{execution}_energy_uj"] = priced.total / 1e6
+        parts = vars(priced.parts) | {"static": priced.static}
+        found |= {f"{execution}_{part}_energy_uj": value / 1e6 for part, value in parts.items()}
+        for name, own in priced.by_node.items():
+            nodes[name][f"{execution}_energy_uj"] = own.total / 1e6
+            nodes[name][f"{execution}_parts_uj"] = {part: getattr(own, part) / 1e6 for part in PARTS}
+    return found
+
+
+def _break_even_columns(steps: int, work: Mapping[str, NodeWork], preset: EnergyPreset) -> dict[str, Any]:
+    found = break_even(work, steps, preset)
+    if found is None:
+        return {}
     return {
-        "multipliers": found.multipliers,
-        "cycles_per_step": found.cycles_per_step,
-        "interval_cycles": found.interval_cycles,
-        "latency_us": found.latency_us,
-        "estimate_source": ESTIMATE_SOURCE,
+        "ann_bits": found.ann_bits,
+        "ann_energy_uj": found.ann_pj / 1e6,
+        "spike_rate": found.spike_rate,
+        "break_even_spike_rate": found.break_even_rate,
+        "layer_break_even_spike_rate": found.layer_break_even_rate,
+        "beats_ann": found.beats_ann,
+        "break_even_source": BREAK_EVEN_SOURCE,
     }
+
+
+def _effective_reuse(project: Envelope | None) -> Mapping[str, int]:
+    """The reuse factors by node that hls4ml took, where there is a project."""
+    found: Mapping[str, int] = project["result"]["effective_reuse"] if project and project["result"] else {}
+    return found
 
 
 def _project_columns(project: Envelope | None) -> dict[str, Any]:

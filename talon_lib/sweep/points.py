@@ -20,13 +20,16 @@ from typing import Any
 
 from talon_lib import data as datasets
 from talon_lib import formats
+from talon_lib.cost import calibration as calibrations
+from talon_lib.cost.calibration import Calibration
+from talon_lib.cost.preset import EnergyPreset, get_preset, is_file
 from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, needs_calibration
 from talon_lib.sweep.spec import Network, SweepSpec
 
-STAGE_VERSIONS = {"simulate": 2, "project": 2, "csim": 2, "estimate": 1, "energy": 1}
+STAGE_VERSIONS = {"simulate": 4, "project": 2, "csim": 2, "estimate": 2, "energy": 2}
 """Raise a stage's number when its results change: its jobs run again."""
 
 
@@ -79,11 +82,14 @@ class Plan:
     jobs: Mapping[str, Mapping[str, Job]]
     graphs: Mapping[str, str]
     data: Mapping[str, str]
+    presets: Mapping[str, EnergyPreset]
+    calibration: Calibration | None = None
 
     @cached_property
     def id(self) -> str:
         """A hash of the whole plan: equal for equal configurations on equal files."""
-        return digest(self.spec.model_dump(mode="json"), [point.id for point in self.points])
+        calibration = self.calibration.as_dict() if self.calibration else None
+        return digest(self.spec.model_dump(mode="json"), [point.id for point in self.points], calibration)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for sweep.json."""
@@ -92,7 +98,9 @@ class Plan:
             "name": self.spec.name,
             "configuration": self.spec.model_dump(mode="json"),
             "stage_versions": STAGE_VERSIONS,
+            "calibration": self.calibration.as_dict() if self.calibration else None,
             "fingerprints": {"graphs": dict(self.graphs), "data": dict(self.data)},
+            "energy_presets": {name: preset.as_dict() for name, preset in self.presets.items()},
             "jobs": {
                 stage: {key: ["talon-dse", stage, *job.arguments] for key, job in jobs.items()}
                 for stage, jobs in self.jobs.items()
@@ -107,6 +115,7 @@ def plan(spec: SweepSpec) -> Plan:
     jobs: dict[str, dict[str, Job]] = {"simulate": {}, "project": {}, "csim": {}}
     graphs, data = {}, {}
     precisions = [Precision.parse(value) for value in spec.precisions]
+    presets = {given: get_preset(given) for given in spec.energy_presets}
     for network in spec.networks:
         graph = formats.read(network.graph, dt=network.dt)
         dataset = datasets.load(network.data, network.labels)
@@ -130,9 +139,13 @@ def plan(spec: SweepSpec) -> Plan:
                 for job in (project, csim):
                     if job is not None:
                         jobs[job.stage][job.key] = job
-                for preset in spec.energy_presets:
-                    points.append(_point(stem, design, preset, simulate, project, csim))
-    return Plan(spec, tuple(points), jobs, graphs, data)
+                for given, preset in presets.items():
+                    # a file's content is part of what the point is, as that of every file is
+                    identity = [preset.name, preset.as_dict()] if is_file(given) else preset.name
+                    points.append(_point(stem, design, preset.name, identity, simulate, project, csim))
+    calibration = None if spec.calibration is None else calibrations.load(spec.calibration)
+    named = {preset.name: preset for preset in presets.values()}
+    return Plan(spec, tuple(points), jobs, graphs, data, named, calibration)
 
 
 def _check_fit(network: Network, graph: Graph, dataset: datasets.Dataset, precisions: list[Precision]) -> None:
@@ -168,10 +181,12 @@ def _designs(spec: SweepSpec) -> Iterator[Design]:
     )
 
 
-def _point(stem: _Stem, design: Design, preset: str, simulate: Job, project: Job | None, csim: Job | None) -> Point:
+def _point(
+    stem: _Stem, design: Design, preset: str, priced: Any, simulate: Job, project: Job | None, csim: Job | None
+) -> Point:
     reuse, part, clock, strategy, io_type = design
     return Point(
-        id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, preset),
+        id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, priced),
         network=stem.network.name,
         timesteps=stem.steps,
         precision=stem.precision.name,

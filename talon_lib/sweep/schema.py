@@ -6,10 +6,26 @@ from typing import Any
 
 import pyarrow as pa
 
+from talon_lib.cost.calibration import ESTIMATES
+from talon_lib.cost.event_energy import EXECUTIONS, PARTS
+
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "", nullable: bool = True) -> pa.Field:
     metadata = {"description": description} | ({"unit": unit} if unit else {})
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
+
+
+_PARTS = pa.struct([pa.field(part, pa.float64()) for part in PARTS])
+
+
+def _intervals() -> list[pa.Field]:
+    """Both ends of what a calibration makes of every estimate."""
+    text = "{} end of the calibrated interval of {}"
+    return [
+        _field(f"{name}_{end}", pa.float64(), text.format(end, column), "cycles" if "cycles" in name else "")
+        for name, column in ESTIMATES.items()
+        for end in ("low", "high")
+    ]
 
 
 _NODE = pa.struct(
@@ -19,7 +35,17 @@ _NODE = pa.struct(
         pa.field("effective_macs", pa.float64()),
         pa.field("effective_acs", pa.float64()),
         pa.field("energy_uj", pa.float64()),
+        pa.field("events_per_sample", pa.float64()),
+        *(pa.field(f"{execution}_energy_uj", pa.float64()) for execution in EXECUTIONS),
+        *(pa.field(f"{execution}_parts_uj", _PARTS) for execution in EXECUTIONS),
         pa.field("effective_reuse_factor", pa.int64()),
+        pa.field("operators", pa.int64()),
+        pa.field("multipliers", pa.int64()),
+        pa.field("cycles_per_step", pa.int64()),
+        pa.field("lut_estimate", pa.int64()),
+        pa.field("ff_estimate", pa.int64()),
+        pa.field("dsp_estimate", pa.int64()),
+        pa.field("bram_estimate", pa.int64()),
         pa.field("weight_type", pa.string()),
         pa.field("result_type", pa.string()),
         pa.field("membrane_type", pa.string()),
@@ -37,6 +63,30 @@ AXES = (
     _field("io_type", pa.string(), "io type of hls4ml", nullable=False),
     _field("energy_preset", pa.string(), "energy costs per operation", nullable=False),
 )
+
+_PART_TEXTS = {
+    "synapse": "multiply-accumulates and accumulates, biases included",
+    "neuron": "arithmetic of neurons, pools and normalizations; on Loihi, access, update and spikes",
+    "weight_read": "reads of weights and biases",
+    "state": "reads and writes of membranes, currents and partial sums",
+    "transport": "values or spikes that go from layer to layer",
+    "static": "static power over the latency, where the preset has a figure",
+}
+_EXECUTION_TEXTS = {"event": "event-driven", "clock": "clock-driven"}
+
+
+def _execution_fields(execution: str) -> list[pa.Field]:
+    how = _EXECUTION_TEXTS[execution]
+    total = _field(f"{execution}_energy_uj", pa.float64(), f"one inference, {how}, all parts", "uJ")
+    texts = {part: _PART_TEXTS[part] for part in (*PARTS, "static")}
+    return [
+        total,
+        *(
+            _field(f"{execution}_{part}_energy_uj", pa.float64(), f"{how}: {text}", "uJ")
+            for part, text in texts.items()
+        ),
+    ]
+
 
 GROUPS: dict[str, tuple[pa.Field, ...]] = {
     "point": (
@@ -56,6 +106,9 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
         _field("dense_macs", pa.int64(), "synaptic operations, zeros included (NeuroBench: Dense)"),
         _field("weight_memory_bytes", pa.int64(), "weights and biases at their widths", "bytes"),
         _field("state_memory_bytes", pa.int64(), "membranes at their width", "bytes"),
+        _field("footprint_bytes", pa.int64(), "all parameters and state at their widths (NeuroBench)", "bytes"),
+        _field("connection_sparsity", pa.float64(), "share of zeros among the synapses' weights (NeuroBench)"),
+        _field("activation_sparsity", pa.float64(), "share of zeros among the neurons' results (NeuroBench)"),
         _field("simulate_source", pa.string(), "where this group's figures are from"),
     ),
     "energy": (
@@ -65,12 +118,43 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
         _field("sram_energy_uj", pa.float64(), "reads of weights, reads and writes of membranes", "uJ"),
         _field("energy_source", pa.string(), "where this group's figures are from"),
     ),
+    "event_energy": (
+        *(field for execution in EXECUTIONS for field in _execution_fields(execution)),
+        _field("event_energy_source", pa.string(), "where this group's figures are from"),
+    ),
+    "break_even": (
+        _field("ann_bits", pa.int64(), "width of the activations of the same network without spikes", "bits"),
+        _field("ann_energy_uj", pa.float64(), "one inference of that network, same preset", "uJ"),
+        _field("spike_rate", pa.float64(), "spikes a step and input of the layers that take spikes, mean"),
+        _field("break_even_spike_rate", pa.float64(), "rate at which both take the same energy; 0: at none"),
+        _field("layer_break_even_spike_rate", pa.float64(), "the same of the layers behind spikes alone"),
+        _field("beats_ann", pa.bool_(), "whether the event-driven energy is below the other network's"),
+        _field("break_even_source", pa.string(), "where this group's figures are from"),
+    ),
     "estimate": (
-        _field("multipliers", pa.int64(), "weights / reuse factor, summed over layers, first order"),
+        _field("effective_reuse_least", pa.int64(), "smallest reuse factor that a matrix gets of the one asked for"),
+        _field("effective_reuse_most", pa.int64(), "largest reuse factor that a matrix gets of the one asked for"),
+        _field("operators", pa.int64(), "products formed side by side, by multipliers or gates (a factor of 1 bit)"),
+        _field("multipliers", pa.int64(), "those of the operators that are multipliers"),
+        _field("lut_estimate", pa.int64(), "LUTs, first order"),
+        _field("ff_estimate", pa.int64(), "flip-flops, first order"),
+        _field("dsp_estimate", pa.int64(), "DSP slices, first order"),
+        _field("bram_estimate", pa.int64(), "block RAMs of 18 Kb (RAMB18), first order"),
+        _field("lut_utilisation", pa.float64(), "share of the part's LUTs; null where the part is not in the table"),
+        _field("ff_utilisation", pa.float64(), "share of the part's flip-flops"),
+        _field("dsp_utilisation", pa.float64(), "share of the part's DSP slices"),
+        _field("bram_utilisation", pa.float64(), "share of the part's block RAM"),
+        _field("fits", pa.bool_(), "whether the part has enough of all four, by the estimates"),
+        _field("limiting_resource", pa.string(), "lut, ff, dsp or bram: what is used up first"),
         _field("cycles_per_step", pa.int64(), "cycles from input to output of one step, first order", "cycles"),
         _field("interval_cycles", pa.int64(), "cycles from one step to the next, first order", "cycles"),
+        _field("cycles_per_sample", pa.int64(), "cycles of one inference, all steps, first order", "cycles"),
         _field("latency_us", pa.float64(), "time of one inference at the target clock, first order", "us"),
         _field("estimate_source", pa.string(), "where this group's figures are from"),
+    ),
+    "calibration": (
+        *_intervals(),
+        _field("calibration_source", pa.string(), "the tool and the designs that the intervals were learnt from"),
     ),
     "project": (
         _field("project_status", pa.string(), "ok, failed, unsupported, or not_run"),
@@ -89,7 +173,7 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
 
 SCHEMA = pa.schema(
     [field for group in GROUPS.values() for field in group],
-    metadata={"format": "talon-dse metrics", "format_version": "1"},
+    metadata={"format": "talon-dse metrics", "format_version": "2"},
 )
 
 

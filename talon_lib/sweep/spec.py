@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -23,8 +22,9 @@ from pydantic import (
 )
 
 from talon_lib import data as datasets
-from talon_lib.cost.energy import presets
+from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError, PrecisionError
+from talon_lib.files import parse_yaml
 from talon_lib.hls.boards import BOARDS, resolve_part
 from talon_lib.precision import Precision
 from talon_lib.simulate import Readout
@@ -177,10 +177,17 @@ class SweepSpec(Strict):
         "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or mappings {name, weight, result, …}"
     )
     reuse_factors: list[Positive] = axis("axis: reuse factors of hls4ml", [1])
-    energy_presets: list[str] = axis("axis: energy costs per operation", ["neuromorphic_int8"])
+    energy_presets: list[str] = axis(
+        "axis: energy costs per operation: names, or .yaml files of your own, relative to the working directory; "
+        "docs/energy.md",
+        ["neuromorphic_int8"],
+    )
     hardware: Hardware = Field(default_factory=Hardware, description="the other axes of a project")
     samples: Samples = Field(default_factory=Samples, description="how many samples each stage takes")
     stages: Stages = Field(default_factory=Stages, description="which costly stages run")
+    calibration: Path | None = Field(
+        default=None, description="what talon-dse calibrate wrote: estimates carry intervals; docs/estimates.md"
+    )
 
     @field_validator("precisions", "reuse_factors", "energy_presets", mode="before")
     @classmethod
@@ -204,9 +211,10 @@ class SweepSpec(Strict):
     @field_validator("energy_presets")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in presets():
-                raise ValueError(f"unknown energy preset {name!r}; there are: {', '.join(presets())}")
+        try:
+            _distinct([get_preset(name).name for name in names])
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return names
 
     @model_validator(mode="after")
@@ -225,27 +233,16 @@ def parse(values: Mapping[str, Any], source: str = "configuration") -> SweepSpec
         raise ConfigError(f"{source}: {_one_line(error)}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping; YAML's own way is to drop the first without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of ``node``."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"key {key!r} is there twice, in line {node.start_mark.line + 1} or after")
-        return super().construct_mapping(node, deep)
-
-
 def load(path: str | Path) -> SweepSpec:
     """Read a configuration from a YAML file, or from standard input for ``-``. Raises ConfigError."""
     path = Path(path)
     try:
-        values = yaml.load(sys.stdin.read() if str(path) == "-" else path.read_text(), _Loader)  # a SafeLoader
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML ({error})") from None
+    values = parse_yaml(text, str(path))
     return parse(values, str(path))
 
 

@@ -18,13 +18,15 @@ import numpy as np
 from talon_lib import data as datasets
 from talon_lib import formats
 from talon_lib.cost.counts import count
+from talon_lib.cost.work import work as node_work
 from talon_lib.errors import ConfigError, TalonError, ToolTimeout, UnsupportedError
 from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
 from talon_lib.precision import Precision, describe_types
-from talon_lib.simulate import Readout, bind_graph, run
+from talon_lib.simulate import NodeActivity, Readout, bind_graph, run
+from talon_lib.sweep.estimates import sizes
 from talon_lib.sweep.points import STAGE_VERSIONS
 
 Status = Literal["ok", "failed", "timeout", "unsupported"]
@@ -99,9 +101,7 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
     x, y = work.test_set.x, work.test_set.y
     correct = np.zeros(work.steps, np.int64)
     agreeing = 0
-    spikes: dict[str, int] = {}
-    macs: dict[str, int] = {}
-    acs: dict[str, int] = {}
+    activity: dict[str, NodeActivity] = {}
     batch = work.batch
     for start in range(0, len(x), batch):
         inputs = work.inputs(x[start : start + batch], start)
@@ -112,10 +112,9 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
         float_predictions = run(work.graph, reference, inputs, work.steps).predictions(output, readout)
         agreeing += int((predictions[-1] == float_predictions[-1]).sum())
         for name, own in simulation.activity.items():
-            spikes[name] = spikes.get(name, 0) + own.spikes
-            macs[name] = macs.get(name, 0) + own.effective_macs
-            acs[name] = acs.get(name, 0) + own.effective_acs
+            activity[name] = activity[name] + own if name in activity else own
     counts = count(work.graph, bound)
+    done = node_work(work.graph, bound, activity, len(x))
     by_step = [] if y is None else [int(n) / len(x) for n in correct]
     return {
         "fixed": Precision.parse(precision).is_fixed,
@@ -125,19 +124,22 @@ def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]
         "agreement_fp32": agreeing / len(x),
         "nodes": {
             name: {
-                "spikes_per_sample": spikes[name] / len(x),
-                "effective_macs": macs[name] / len(x),
-                "effective_acs": acs[name] / len(x),
+                "spikes_per_sample": activity[name].spikes / len(x),
+                "effective_macs": activity[name].effective_macs / len(x),
+                "effective_acs": activity[name].effective_acs / len(x),
                 "dense_macs": own.macs_per_step * work.steps,
                 "macs_per_step": own.macs_per_step,
                 "weights": own.weights,
                 "neurons": own.neurons,
                 "weight_bits": own.weight_bits,
                 "state_bits": own.state_bits,
+                "work": done[name].as_dict(),
             }
             for name, own in counts.items()
         },
         "types": describe_types(bound),
+        "one_pass": work.graph.is_dag and not work.encoding.timed,  # whether one run of a step could see all there is
+        "hardware": sizes(work.graph, bound) if Precision.parse(precision).is_fixed else None,
     }
 
 

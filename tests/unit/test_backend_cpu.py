@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from talon_lib import backend, ir
-from talon_lib.cost.energy import get_preset
+from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError
 
 
@@ -66,7 +66,8 @@ def test_each_price_replaces_the_presets(cpu, graph):
 
 def test_unknown_preset(cpu, graph):
     with pytest.raises(
-        ConfigError, match=r"^unknown energy preset 'tpu'; there are: 45nm_cmos, 28nm_cmos, .*zynq_7020$"
+        ConfigError,
+        match=r"^unknown energy preset 'tpu'; there are: 45nm_cmos, .*zynq_7020, horowitz_45nm, loihi; or give ",
     ):
         cpu.profile(graph, energy_preset="tpu")
 

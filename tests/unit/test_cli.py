@@ -19,12 +19,16 @@ import yaml
 
 from talon_lib import cli, ir
 from talon_lib._version import __version__
+from talon_lib.cost.event_energy import EXECUTIONS, energy
+from talon_lib.cost.preset import get_preset
+from talon_lib.cost.work import NodeWork
 from talon_lib.errors import ToolTimeout, UnsupportedError
 from talon_lib.ir import support
 from talon_lib.sweep import stages
 
 REPOSITORY = Path(__file__).parents[2]
 VERBS = [
+    "calibrate",
     "collect",
     "convert",
     "csim",
@@ -399,11 +403,36 @@ def test_profile_prints_talon_s_accounting() -> None:
     found = backend.get_backend("cpu").profile(ir.read("net.nir"), n_steps=4, energy_preset="zcu102")
     lines = good("profile", "net.nir", "--steps=4", "--preset=zcu102").splitlines()
     assert lines[0] == "TALON's accounting, analytic, preset zcu102, 4 step(s), zero input"
-    printed = {line[:15].strip(): line[15:].strip() for line in lines[1:]}
+    printed = {line[:15].strip(): line[15:].strip() for line in lines[1 : lines.index("")]}
     assert printed["MAC operations"] == f"{15 * 4:,}"
     assert printed["energy"] == f"{found.energy_estimate_uj:.4f} uJ"
     assert printed["weight memory"] == "72 bytes"
     assert {"fc", "lif"} <= set(printed)
+
+
+OWN = {"description": "", "source": "", "mac_pj": 1.0, "spike_pj": 0.5, "sram_read_pj": 0.0, "sram_write_pj": 0.0}
+
+
+def test_profile_takes_data_a_precision_and_a_preset_of_ones_own() -> None:
+    Path("mine.yaml").write_text(yaml.safe_dump(OWN))
+    out = good("profile", *DATA, "--steps=2", "--precision=int8", "--preset=mine.yaml")
+    assert out.startswith("TALON's accounting, analytic, preset mine.yaml, 2 step(s), mean of 12 samples, int8\n")
+    event, clock = out.split("-driven, analytic, by events and widths (docs/energy.md)\n")[1:]
+    assert "\nevent-driven" in out and "\nclock-driven" in out
+    workload = stages.workload(Path("net.nir"), Path("data.npz"), "current", 2, None, None)
+    found = stages.simulate(workload, "int8", "count")
+    work = {name: NodeWork.of(own["work"]) for name, own in found["nodes"].items()}
+    for text, execution in zip((event, clock), EXECUTIONS, strict=True):
+        expected = energy(work, 2, get_preset("mine.yaml"), execution)
+        assert expected is not None and expected.total > 0
+        printed = dict(line.rsplit(None, 2)[:2] for line in text.splitlines() if line.endswith(" uJ"))
+        assert printed["energy"] == f"{expected.total / 1e6:.6f}"
+        assert printed["  fc"] == f"{expected.by_node['fc'].total / 1e6:.6f}"
+
+
+def test_profile_says_nothing_of_an_execution_that_a_preset_has_no_form_of() -> None:
+    out = good("profile", *DATA, "--preset=loihi")
+    assert "event-driven" in out and "clock-driven" not in out
 
 
 @pytest.mark.parametrize("data", [(), ("--data=data.npz",)])

@@ -85,4 +85,4 @@ def test_macs_are_counted_where_weights_and_inputs_are_not_zero():
     bound: Bound = bind_graph(graph, "fp32")["fc"]
     assert node.macs((3,)) == 6
     x = np.array([[1.0, 1.0, 1.0], [0.0, 5.0, 0.0], [0.0, 0.0, -1.0]])
-    assert node.effective_operations(x, bound) == Operations(macs=3 + 0 + 2)
+    assert node.effective_operations(x, bound) == Operations(macs=3 + 0 + 2, reached_macs=2 * (3 + 1 + 1))

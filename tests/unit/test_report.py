@@ -8,10 +8,12 @@ import sys
 
 import pyarrow as pa
 import pytest
+from bokeh.models import GroupFilter
 
-from talon_lib.cost.energy import presets
-from talon_lib.report import html, labels, tables
+from talon_lib.cost.preset import presets
+from talon_lib.report import figures, html, labels, tables
 from talon_lib.report.html import render, write_report
+from talon_lib.report.style import EVENT_PARTS
 from talon_lib.sweep.schema import GROUPS, SCHEMA
 
 PLAN = {
@@ -81,6 +83,13 @@ def row(network, precision, reuse=1, preset="neuromorphic_int8", score=0.9, **ch
         "interval_cycles": reuse if is_fixed else None,
         "latency_us": 0.005 * (4 * reuse + 2) if is_fixed else None,
         "estimate_source": "analytic" if is_fixed else None,
+        "effective_reuse_least": max(reuse // 2, 1) if is_fixed else None,
+        "effective_reuse_most": reuse if is_fixed else None,
+        "operators": 2000 // reuse if is_fixed else None,
+        **{f"{name}_estimate": bits * 100 // reuse if is_fixed else None for name in ("lut", "ff", "dsp", "bram")},
+        **{f"{name}_utilisation": bits / reuse / 20 if is_fixed else None for name in ("lut", "ff", "dsp", "bram")},
+        "fits": bits < 20 * reuse if is_fixed else None,
+        "limiting_resource": "dsp" if is_fixed else None,
         "project_status": "ok" if is_fixed else "not_run",
         "project_source": "hls4ml-1.3.0" if is_fixed else None,
         "csim_status": "equal" if is_fixed else "not_run",
@@ -163,6 +172,66 @@ def test_all_parts_are_drawn(page):
         *(f"{section}-{index}" for section in ("bits", "pareto", "energy", "steps", "hardware") for index in (0, 1)),
         *("preset-pareto", "preset-energy", "points-search", "points-preset", "points-note", "points-table"),
     }
+
+
+def eventful(own):
+    """The row with energy by events: each part has a size of its own, and the network wins at few bits only."""
+    bits = int(re.search(r"\d+", own["precision"])[0])
+    parts = dict(zip(EVENT_PARTS, (1.0, 2.0, 4.0, 8.0, 16.0), strict=True))
+    found = {f"{part}_energy_uj": size * bits for part, size in parts.items()} | {"event_static_energy_uj": 1000.0}
+    found |= {
+        "event_energy_uj": sum(found.values()),
+        "clock_energy_uj": 1040.0 + bits,
+        "clock_static_energy_uj": 1000.0,
+    }
+    found |= {"ann_bits": 3, "ann_energy_uj": 150.0, "spike_rate": 0.25, "break_even_spike_rate": 1.25 / bits}
+    found["layer_break_even_spike_rate"] = 1.5 / bits
+    found |= {"footprint_bytes": 100 * bits, "connection_sparsity": 0.125, "activation_sparsity": 0.75}
+    found |= {"dense_macs": 9000, "effective_macs": 400.5, "effective_acs": 30.0, "beats_ann": bits < 5}
+    return own | found | {"event_energy_source": "analytic: made", "break_even_source": "analytic: made"}
+
+
+def cells(page, section):
+    """The texts of all table rows of a section, by table."""
+    text = page.split(f'<section id="{section}">')[1].split("</section>")[0]
+    bodies = re.findall(r"<tbody>(.*?)</tbody>", text, flags=re.S)
+    return [[re.findall(r"<td[^>]*>(.*?)</td>", line) for line in re.findall(r"<tr>.*?</tr>", body)] for body in bodies]
+
+
+def test_energy_by_events_is_drawn_by_part_and_compared_with_a_network_without_spikes():
+    scores = {"fp32": 0.98, "int8": 0.97, "int4": 0.9}
+    rows = [eventful(own) for own in sweep(["a"], scores, reuse=[1])]
+    plain = sweep(["b"], scores, reuse=[1])
+    page = render(table(rows + plain), PLAN)
+    assert {"events-0", "preset-events"} <= drawn(page) and "events-1" not in drawn(page)
+    runs = tables.runs(tables.load(table(rows + plain)))
+    own = runs[(runs["network"] == "a") & (runs["energy_preset"] == ALL_PRESETS[0])]
+    preset = GroupFilter(column_name="energy_preset", group=ALL_PRESETS[0])
+    plot, spans = figures.energy_figure("a", own, preset, ALL_PRESETS[0], EVENT_PARTS, "event_dynamic_uj")
+    data = plot.renderers[0].data_source.data
+    assert data["precision"] == ["int4", "int8", "fp32"]
+    assert data["energy_uj"] == [31.0 * 4, 31.0 * 8, 31.0 * 32] == data["event_transport_right"]
+    assert data["event_state_left"] == [7.0 * 4, 7.0 * 8, 7.0 * 32]
+    assert spans[ALL_PRESETS[0]][1] > 31.0 * 32
+    twins = cells(page, "events")
+    assert len(twins) == len(ALL_PRESETS)
+    assert twins[0][0] == ["a", "int4", "124.0", "44.00", "150.0", "3", "0.250", "0.312", "0.375", "spikes"]
+    assert [line[-1] for line in twins[0]] == ["spikes", "no spikes", "no spikes"]
+    (metrics,) = cells(page, "neurobench")
+    assert metrics[1] == ["a", "int8", "800", "12.50 %", "75.00 %", "9,000", "400", "30"]
+    assert len(metrics) == 3
+
+
+def test_a_preset_of_ones_own_is_shown_as_it_was_when_the_sweep_was_planned():
+    mine = {"description": "My chip", "source": "bench, board 3", "static_mw": 12.0}
+    mine |= dict.fromkeys(("mac_pj", "spike_pj", "sram_read_pj", "sram_write_pj"), 1.5)
+    rows = [own | {"energy_preset": "mine"} for own in sweep(["a"], reuse=[1], presets=["zcu102"])]
+    words = text_of(render(table(rows), PLAN | {"energy_presets": {"mine": mine}}))
+    assert (
+        "My chip. Events and widths: one price at every width of an operation, memory by bits, 12.0 mW static" in words
+    )
+    assert "bench, board 3" in words and "not a preset of this version" not in words
+    assert "not a preset of this version" in text_of(render(table(rows), PLAN))
 
 
 def test_summary_and_csim(page):
@@ -264,6 +333,22 @@ def test_points_that_are_not_ok_are_not_on_the_front():
     assert "int8 4 io_parallel different sample 3" in " ".join(re.sub(r"<[^>]*>", " ", page).split())
 
 
+def test_what_fits_counts_every_design_once():
+    fixed = {name: score for name, score in SCORES.items() if not name.startswith("fp")}
+    small = {"part": "pynq_z2", "fits": False, "limiting_resource": "lut"}
+    rows = sweep(reuse=(1, 2)) + sweep(scores=fixed, reuse=(1,), **small)
+    first, second = tables.fitting(tables.load(table(rows)))
+    assert (first["part"], first["designs"]) == ("zcu102", 2 * len(fixed))
+    assert first["fit"] == sum(row("a", name, reuse)["fits"] for name in fixed for reuse in (1, 2))
+    assert first["first"] == f"DSP ({2 * len(fixed)})"
+    assert (second["part"], second["designs"], second["fit"]) == ("pynq_z2", len(fixed), 0)
+    assert second["first"] == f"LUT ({len(fixed)})"
+    shares = [row("a", name, 1)["lut_utilisation"] * 100 for name in fixed]
+    low, high = second["shares"]["LUT"].split(" to ")
+    assert (float(low), float(high)) == pytest.approx((min(shares), max(shares)), rel=0.02)
+    assert tables.fitting(tables.load(table([row("a", "fp32")]))) == []
+
+
 def test_coinciding_points_stand_for_each_other_only_where_equal():
     rows = sweep(["a"], {"int8": 0.9}, reuse=[1, 4, 16], presets=["zcu102"])
     rows[2]["energy_uj"] *= 2
@@ -299,6 +384,8 @@ CASES = {
     "one of two unlabelled": sweep(["a"]) + sweep(["b"], **UNLABELLED),
     "no csim": sweep(["a"], csim_status="not_run", csim_reason="switched off", csim_source=None, csim_values=None),
     "no estimates": sweep(["a"], multipliers=None, latency_us=None, estimate_source=None),
+    "a part without figures": sweep(["a"], **{f"{n}_utilisation": None for n in ("lut", "ff", "dsp", "bram")}),
+    "several parts and strategies": sweep(["a"]) + sweep(["a"], part="pynq_z2", strategy="Latency", fits=False),
     "all failed": [failed(own) for own in sweep()],
     "one network failed": sweep(["a"]) + [failed(own) for own in sweep(["b"])],
     "several steps": sweep(["a"]) + sweep(["a"], timesteps=8, energy_uj=99.0),

@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from talon_lib.cost.energy import get_preset
+from talon_lib.cost.event_energy import EXECUTIONS, PARTS, Execution, energy
+from talon_lib.cost.layers import Layer
+from talon_lib.cost.preset import get_preset
+from talon_lib.cost.work import Arithmetic, NodeWork
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.sweep import collect
-from talon_lib.sweep.schema import AXES, SCHEMA, describe
+from talon_lib.sweep.schema import AXES, GROUPS, SCHEMA, describe
 
 
 def node(scale: int, weights: int, neurons: int, bits: int) -> dict[str, Any]:
@@ -29,7 +32,29 @@ def node(scale: int, weights: int, neurons: int, bits: int) -> dict[str, Any]:
         "neurons": neurons,
         "weight_bits": weights * bits,
         "state_bits": neurons * 2 * bits,
+        "work": done(scale, weights, neurons, bits).as_dict(),
     }
+
+
+def done(scale: int, weights: int, neurons: int, bits: int) -> NodeWork:
+    """A layer of 8 inputs, or neurons, over 4 steps."""
+    add = (Arithmetic("add", neurons, 2 * bits, 2 * bits, False),) if neurons else ()
+    return NodeWork(
+        inputs=neurons or 8, outputs=3, macs=weights, acs=0, biases=0, input_bits=bits, mac_bits=bits,
+        weight_bits=bits, bias_bits=0, accumulator_bits=3 * bits if weights else 0, floating=bits == 32, binary=False,
+        driven=False, kernels=False, weights=weights, zero_weights=weights // 4, stored_bits=weights * bits,
+        parameter_bits=weights * bits, state_bits=neurons * 2 * bits, touched_bits=neurons * 2 * bits,
+        neurons=neurons, spiking=neurons > 0, arithmetic=add, events=3.5 * scale, updates=4.5 * scale,
+        reached=12.5 * scale if weights else 0.0, effective_macs=10.25 * scale if weights else 0.0,
+        spikes=1.5 * scale if neurons else 0.0,
+    )  # fmt: skip
+
+
+def hardware(bits: int) -> list[dict[str, Any]]:
+    """Layers of 24 weights and 3 neurons, as the simulate stage writes them down."""
+    fc = Layer("fc", "fc", "matrix", 8, 3, factors=((bits, bits),), adder_bits=2 * bits, weight_bits=bits, shares=True)
+    lif = Layer("lif", "lif", "elements", 3, 3, factors=((2 * bits, 16),), state_bits=2 * bits, shares=True)
+    return [fc.as_dict(), lif.as_dict()]
 
 
 def simulated(scale: int, bits: int) -> dict[str, Any]:
@@ -39,6 +64,8 @@ def simulated(scale: int, bits: int) -> dict[str, Any]:
         "accuracy": 0.05 * scale,
         "accuracy_by_step": [0.1, 0.2, 0.25, 0.05 * scale],
         "agreement_fp32": 0.9,
+        "one_pass": True,
+        "hardware": {"io_parallel": hardware(bits), "io_stream": None} if bits < 32 else None,
         "nodes": {"fc": node(scale, 24, 0, bits), "lif": node(scale, 0, 3, bits)},
         "types": {
             "input": {"result": "i"},
@@ -159,20 +186,71 @@ def test_energy_is_counts_times_the_prices_of_the_preset_of_the_row(results: Pat
         assert r["energy_uj"] == pytest.approx(parts) == pytest.approx(sum(n["energy_uj"] for n in r["nodes"]))
 
 
+@pytest.mark.parametrize("preset", ["zcu102", "45nm_cmos"])
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_energy_by_events_is_in_the_row_in_all_by_part_and_by_node(
+    results: Path, preset: str, execution: Execution
+) -> None:
+    for where in (FP32, INT8):
+        found = row(results, **(where | {"energy_preset": preset}))
+        scale, bits = (4, 32) if where is FP32 else (3, 8)
+        work = {"fc": done(scale, 24, 0, bits), "lif": done(scale, 0, 3, bits)}
+        expected = energy(work, 4, get_preset(preset), execution)
+        assert expected is not None and expected.total > 0
+        assert found[f"{execution}_energy_uj"] == pytest.approx(expected.total / 1e6)
+        assert found[f"{execution}_static_energy_uj"] == 0
+        for part in PARTS:
+            assert found[f"{execution}_{part}_energy_uj"] == pytest.approx(getattr(expected.parts, part) / 1e6)
+            for node in found["nodes"]:
+                own = getattr(expected.by_node[node["node"]], part) / 1e6
+                assert node[f"{execution}_parts_uj"][part] == pytest.approx(own)
+        assert found["event_energy_source"] == (
+            "analytic: simulated events, one price at every width of an operation, memory by bits"
+        )
+        assert found["connection_sparsity"] == 6 / 24 and found["footprint_bytes"] == 3 * bits + (3 * 2 * bits + 7) // 8
+
+
+def test_static_power_is_drawn_for_the_latency_where_both_are_known(results: Path) -> None:
+    plan = PLAN | {"energy_presets": {"zcu102": get_preset("zcu102").as_dict() | {"static_mw": 20.0}}}
+    found = row(results, plan, **INT8)
+    static = 20e-3 * found["latency_us"]
+    assert static > 0 and found["event_static_energy_uj"] == pytest.approx(static)
+    assert found["event_energy_uj"] == pytest.approx(row(results, **INT8)["event_energy_uj"] + static)
+    found = row(results, plan, **FP32)
+    assert (found["latency_us"], found["event_static_energy_uj"]) == (None, 0)
+    assert found["event_energy_source"].endswith("; static power left out: no latency is known")
+
+
+def test_a_row_says_on_which_side_of_break_even_it_is(results: Path) -> None:
+    found = row(results, **INT8)
+    assert (found["ann_bits"], found["break_even_source"]) == (3, "analytic: after Yan et al. 2024, simulated events")
+    assert found["beats_ann"] == (found["event_energy_uj"] < found["ann_energy_uj"])
+
+
+def test_there_is_no_break_even_where_one_pass_could_not_see_all(results: Path) -> None:
+    write(results, "simulate", "s8", ok("simulate", simulated(3, 8) | {"one_pass": False}))
+    found = row(results, **INT8)
+    columns = [field.name for field in GROUPS["break_even"]]
+    assert len(columns) == 7 and all(found[name] is None for name in columns)
+    assert found["event_energy_uj"] > 0
+
+
 def test_estimates_take_the_reuse_factor_that_hls4ml_could_do(results: Path) -> None:
     found = row(results, **INT8)
-    assert found["multipliers"] == 24 // 6
-    assert found["cycles_per_step"] == 6 + 1
+    assert found["operators"] == found["multipliers"] == 24 // 6 + 1  # of 3 neurons at a factor of 5, one
+    assert found["cycles_per_step"] == 6 + 5
     assert found["interval_cycles"] == 6
-    assert found["latency_us"] == pytest.approx((3 * 6 + 7) * 0.005)
-    assert found["estimate_source"] == "analytic"
-    assert [n["effective_reuse_factor"] for n in found["nodes"]] == [6, None]
+    assert found["cycles_per_sample"] == 3 * 6 + 11
+    assert found["latency_us"] == pytest.approx((3 * 6 + 11) * 0.005)
+    assert found["estimate_source"] == "analytic: first-order hls4ml mapping"
+    assert [n["effective_reuse_factor"] for n in found["nodes"]] == [6, 5]
+    assert (found["reuse_factor"], found["effective_reuse_least"], found["effective_reuse_most"]) == (5, 6, 6)
 
 
 def test_without_a_project_estimates_take_the_factor_that_was_asked_for(results: Path) -> None:
     write(results, "project", "p5", bad("project", "failed", "no space left"))
     found = row(results, **INT8)
-    assert (found["multipliers"], found["cycles_per_step"]) == (5, 6)  # 24 operations in 5 cycles
+    assert (found["multipliers"], found["cycles_per_step"]) == (5 + 1, 5 + 5)  # 24 products in 5 cycles, 3 neurons
     assert (found["project_status"], found["project_folder"], found["project_source"]) == ("failed", None, None)
     assert (found["status"], found["reason"]) == ("failed", "project: no space left")
 

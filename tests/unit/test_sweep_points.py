@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from talon_lib import data, ir
+from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.precision import Precision
 from talon_lib.sweep import points, spec
@@ -343,6 +345,30 @@ def test_the_digest_is_canonical() -> None:
 def test_the_plan_has_a_new_id_for_every_change_of_the_configuration(base: dict[str, Any], axis: str) -> None:
     value = {row[0]: row[1] for row in DEPENDS}[axis]
     assert plan(base).id != plan(setting(base, axis, value)).id
+
+
+def test_the_content_of_a_preset_of_ones_own_is_part_of_its_points(base: dict[str, Any]) -> None:
+    """A changed file gives new points and runs no job again; sweep.json holds the figures as they were."""
+    own = get_preset("zcu102").as_dict()
+    made = []
+    for mac in (3.2, 3.3, 3.2):
+        Path("mine.yaml").write_text(json.dumps(own | {"mac_pj": mac}))
+        made.append(plan({**base, "energy_presets": ["zcu102", "mine.yaml"]}))
+        assert made[-1].as_dict()["energy_presets"]["mine"]["mac_pj"] == mac
+    first, second, third = made
+    assert [point.energy_preset for point in first.points] == ["zcu102", "mine"]
+    assert first.points[0] == second.points[0]
+    assert first.points[1].id != second.points[1].id and first.id != second.id
+    assert first.jobs == second.jobs
+    assert first == third
+
+
+def test_a_preset_of_ones_own_cannot_take_another_ones_name(base: dict[str, Any]) -> None:
+    Path("a").mkdir()
+    for path in ("mine.yaml", "a/mine.yaml"):
+        Path(path).write_text(json.dumps(get_preset("zcu102").as_dict()))
+    with pytest.raises(ConfigError, match="'mine' is listed twice"):
+        plan({**base, "energy_presets": ["mine.yaml", "a/mine.yaml"]})
 
 
 def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from talon_lib.sweep import spec
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
-TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages"
+TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages, calibration"
 NETWORK = "name, graph, dt, data, labels, encoding, timesteps, readout"
 ENCODINGS = "current, frames, rate, latency, delta, events"
 
@@ -183,7 +183,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_key_and_what_is_allowed(
 def test_an_unknown_preset_lists_those_there_are(good: dict[str, Any]) -> None:
     assert message(changed(good, "energy_presets", ["zcu102", "zcu103"])) == (
         "energy_presets: unknown energy preset 'zcu103'; there are: 45nm_cmos, 28nm_cmos, neuromorphic_int8, "
-        "zynq_us_plus, zcu102, zynq_7020"
+        "zynq_us_plus, zcu102, zynq_7020, horowitz_45nm, loihi; or give the path of a .yaml file"
     )
 
 

@@ -198,6 +198,19 @@ def test_recordings_of_events_are_simulated_like_their_frames(files: tuple[Path,
     )
     assert by_events == by_frames
     assert by_events["samples"] == 23
+    assert not by_events["one_pass"]
+
+
+@pytest.mark.parametrize("encoding", ["current", "rate", "latency"])
+def test_one_pass_could_see_all_of_a_sample_without_time_unless_the_graph_has_a_loop(
+    files: tuple[Path, Path], tmp_path: Path, encoding: str
+) -> None:
+    assert stages.simulate(stages.workload(files[0], files[1], encoding, STEPS, 2, 2), "fp32", "count")["one_pass"]
+    nodes = network().nodes | {"loop": ir.Affine(np.ones((6, 6), np.float32), np.zeros(6, np.float32))}
+    edges = [*network().edges, ("lif1", "loop"), ("loop", "lif1")]
+    ir.write(tmp_path / "loop.nir", ir.Graph(nodes, edges, allow_cycles=True))
+    work = stages.workload(tmp_path / "loop.nir", files[1], encoding, STEPS, 2, 2)
+    assert not stages.simulate(work, "fp32", "count")["one_pass"]
 
 
 def test_labels_of_their_own_file_give_an_accuracy(files: tuple[Path, Path], tmp_path: Path) -> None:

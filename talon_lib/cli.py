@@ -275,6 +275,7 @@ def profile(graph: Path, preset: str, precision: str, **options: Any) -> None:
     """
     from talon_lib import backend
     from talon_lib.cost.event_energy import PARTS
+    from talon_lib.cost.preset import get_preset
     from talon_lib.sweep import stages
 
     work = stages.workload(graph, **options)
@@ -298,10 +299,11 @@ def profile(graph: Path, preset: str, precision: str, **options: Any) -> None:
     ]
     rows += [(f"  {name}", f"{energy:.4f} uJ") for name, energy in found.per_layer_energy_uj.items()]
     _print_table(rows)
+    basis = get_preset(preset).basis_at(None)  # no design, and so no latency, is known here
     for how, energy in (("event", found.event_energy), ("clock", found.clock_energy)):
         if energy is None:  # the preset's device does not execute so
             continue
-        click.echo(f"\n{how}-driven, analytic, by events and widths (docs/energy.md)")
+        click.echo(f"\n{how}-driven, analytic, {basis} (docs/energy.md)")
         rows = [("energy", f"{energy.total / 1e6:.6f} uJ")]
         rows += [(f"  {part.replace('_', ' ')}", f"{getattr(energy.parts, part) / 1e6:.6f} uJ") for part in PARTS]
         rows += [(f"  {name}", f"{own.total / 1e6:.6f} uJ") for name, own in energy.by_node.items() if own.total]

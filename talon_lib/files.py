@@ -21,6 +21,10 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(partial):  # the message names the file that was asked for
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

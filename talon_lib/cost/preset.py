@@ -213,6 +213,11 @@ class EnergyPreset:
             return "prices by width"
         return "one price at every width of an operation, memory by bits"
 
+    def basis_at(self, latency_us: float | None) -> str:
+        """The same, and whether static power is left out since no latency is known that it is drawn for."""
+        known = self.static_mw is None or latency_us is not None
+        return self.basis if known else f"{self.basis}; static power left out: no latency is known"
+
     def having(self, **prices: float | None) -> EnergyPreset:
         """A copy in which the prices that are not None replace the preset's."""
         given: dict[str, Any] = {key: price for key, price in prices.items() if price is not None}
@@ -267,13 +272,16 @@ def _keys(
 ) -> dict[str, Any]:  # fmt: skip
     """``values``, which must have the fields of ``cls`` as its keys."""
     known = {field.name for field in fields(cls)} - without
-    if not isinstance(values, Mapping) or not known - optional <= set(values) <= known:
-        place = f": {where}" if where else ""
-        may = f" (and may have {', '.join(sorted(optional))})" if optional else ""
-        raise ConfigError(
-            f"energy preset '{name}'{place} must have exactly the keys {', '.join(sorted(known - optional))}{may}"
-        )
-    return dict(values)
+    needed = sorted(known - optional)
+    if isinstance(values, Mapping) and set(needed) <= set(values) <= known:
+        return dict(values)
+    place = f": {where}" if where else ""
+    message = f"energy preset '{name}'{place} must have exactly the keys {', '.join(needed)}"
+    message += f" (and may have {', '.join(sorted(optional))})" if optional else ""
+    if isinstance(values, Mapping):
+        wrong = {"unknown": [str(key) for key in values if key not in known], "missing": set(needed) - set(values)}
+        message += "".join(f"; {what}: {', '.join(sorted(keys))}" for what, keys in wrong.items() if keys)
+    raise ConfigError(message)
 
 
 def _number(name: str, key: str, value: Any, unit: str) -> None:
@@ -283,8 +291,8 @@ def _number(name: str, key: str, value: Any, unit: str) -> None:
 
 def _rising(name: str, key: str, values: Any, of: str, count: int | None) -> dict[int, float]:
     """A mapping from whole numbers to prices that do not fall, in rising order; keys may be text, as in JSON."""
-    many = "two" if count == 2 else "one or more"
-    wanted = f"energy preset '{name}': {key} must be {many} prices by {of}, e.g. {{8: 0.03, 32: 0.1}}, not {values!r}"
+    many, such = ("two", "{8: 0.03, 32: 0.1}") if count == 2 else ("one or more", "{8192: 10.0, 32768: 20.0}")
+    wanted = f"energy preset '{name}': {key} must be {many} prices by {of}, e.g. {such}, not {values!r}"
     if not isinstance(values, Mapping) or not values or (count is not None and len(values) != count):
         raise ConfigError(wanted)
     found: dict[int, float] = {}

@@ -402,7 +402,7 @@ def hardware_figure(network: str, points: pd.DataFrame, colour: Mapping[str, str
     return plot
 
 
-_DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot")
+_DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot", "14 4", "2 8", "14 3 2 3 2 3")
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

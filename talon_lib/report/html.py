@@ -253,8 +253,10 @@ def _fronts(runs: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     """The Pareto-optimal runs by preset: networks in the table's order, by rising energy."""
     best = runs[runs["on_front"]]
     found = []
-    for preset in dict.fromkeys(best["energy_preset"]):
+    for preset in tables.presets(runs):
         own = best[best["energy_preset"] == preset]
+        if own.empty:
+            continue
         rows: list[dict[str, Any]] = []
         for network in dict.fromkeys(own["network"]):
             rows += own[own["network"] == network].sort_values("energy_uj").to_dict("records")

@@ -209,10 +209,7 @@ def _event_columns(
     latency_us: float | None,
 ) -> dict[str, Any]:
     """Energy by events and widths, for both ways to execute, in all and by part; ``nodes`` get their own."""
-    static = (
-        "" if preset.static_mw is None or latency_us is not None else "; static power left out: no latency is known"
-    )
-    found: dict[str, Any] = {"event_energy_source": f"{EVENT_SOURCE}, {preset.basis}{static}"}
+    found: dict[str, Any] = {"event_energy_source": f"{EVENT_SOURCE}, {preset.basis_at(latency_us)}"}
     for execution in EXECUTIONS:
         priced = energy(work, point["timesteps"], preset, execution, latency_us)
         if priced is None:  # the preset's device does not execute so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_the_preset_of_ones_own_is_one() -> None:
     text = FILE.split("```yaml\n")[1].split("```")[0]
     preset = parse_preset("mine", parse_yaml(text, "docs"))
     assert preset.static_mw == 12.0 and preset.operations is not None
+
+
+def test_an_input_of_spikes_is_accumulated_where_the_precision_says_that_it_is() -> None:
+    precision = json.loads(FILE.split("```json\n")[1].split("```")[0])
+    rng = np.random.default_rng(0)
+    spikes = (rng.random((STEPS, 3, 6)) < 0.4).astype(float)
+    nodes = {"x": ir.Input((6,)), "fc": ir.Affine(rng.uniform(-1, 1, (4, 6))), "y": ir.Output((4,))}
+    graph = ir.Graph(nodes, [("x", "fc"), ("fc", "y")])
+    found = {}
+    for name, given in {"int8": "int8", "spikes": precision}.items():
+        bound = bind_graph(graph, given, {"x": spikes}, STEPS)
+        found[name] = work(graph, bound, run(graph, bound, {"x": spikes}, STEPS).activity, 3)["fc"]
+    real, driven = found["int8"], found["spikes"]
+    assert (real.acs, real.effective_acs, real.driven, real.input_bits) == (0, 0, False, 8)
+    assert (driven.macs, driven.effective_macs, driven.driven, driven.input_bits) == (0, 0, True, 1)
+    assert driven.effective_acs == real.effective_macs > 0
+    assert driven.weight_bits == real.weight_bits == 8
 
 
 def test_loihis_figures() -> None:

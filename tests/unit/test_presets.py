@@ -167,6 +167,26 @@ def test_a_preset_has_exactly_the_keys() -> None:
         parse_preset("mine", GOOD | {"source": 3})
 
 
+def test_keys_that_are_wrong_are_named() -> None:
+    misspelt = {"spkie_pj" if key == "spike_pj" else key: value for key, value in GOOD.items()} | {1: 2}
+    with pytest.raises(ConfigError, match=r"static_mw\); unknown: 1, spkie_pj; missing: spike_pj$"):
+        parse_preset("mine", misspelt)
+    with pytest.raises(ConfigError, match=r"must have exactly the keys [a-z0-9_, ]*; unknown: fp64_add_pj$"):
+        parse_preset("mine", GOOD | {"operations": OPERATIONS | {"fp64_add_pj": 1.0}})
+
+
+def test_prices_of_memory_that_are_wrong_are_shown_how_to_be_right() -> None:
+    with pytest.raises(ConfigError, match=r"prices by bytes, e\.g\. \{8192: 10\.0, 32768: 20\.0\}, not \{0: 1\.0\}$"):
+        parse_preset("mine", GOOD | {"operations": OPERATIONS | {"sram": SRAM | {"read_pj": {0: 1.0}}}})
+
+
+def test_static_power_without_a_latency_is_said_to_be_left_out() -> None:
+    plain = parse_preset("mine", GOOD)
+    powered = parse_preset("mine", GOOD | {"static_mw": 3})
+    assert plain.basis_at(None) == plain.basis == powered.basis_at(2.0)
+    assert powered.basis_at(None) == f"{plain.basis}; static power left out: no latency is known"
+
+
 NO_ENERGY = [-1, -0.001, float("nan"), float("inf"), "3", None, True, [1]]
 
 

@@ -333,6 +333,32 @@ def test_points_that_are_not_ok_are_not_on_the_front():
     assert "int8 4 io_parallel different sample 3" in " ".join(re.sub(r"<[^>]*>", " ", page).split())
 
 
+def test_wherever_energy_stands_its_accounting_is_named():
+    page = render(table(sweep(["a"])), PLAN)
+    for section in ("pareto", "energy", "front", "points"):
+        assert "TALON's accounting" in page.split(f'<section id="{section}">')[1].split("</section>")[0]
+
+
+def test_combinations_of_axes_have_dashes_of_their_own():
+    kinds = itertools.product((4, 8), ("zcu102", "pynq_z2"), ("Latency", "Resource"))
+    keys = ("timesteps", "part", "strategy")
+    rows = [own for kind in kinds for own in sweep(["a"], {"int8": 0.9}, **dict(zip(keys, kind, strict=True)))]
+    frame = tables.load(table(rows))
+    plot = figures.hardware_figure("a", frame[frame["used"] > 0], {"int8": "#000000"})
+    dashes = [tuple(own.glyph.line_dash) for own in plot.renderers if hasattr(own.glyph, "line_dash")]
+    assert len(plot.legend[0].items) == 8
+    assert len({*dashes}) >= 8
+
+
+def test_fronts_come_in_the_order_of_the_presets():
+    rows = sweep(["a"], {"int8": 0.9, "fp32": 0.98}, reuse=[1])
+    for own in rows:  # of the first preset only the later row is on the front
+        if (own["precision"], own["energy_preset"]) == ("int8", ALL_PRESETS[0]):
+            own["energy_uj"] = 1e6
+    fronts = html._fronts(tables.runs(tables.load(table(rows))))
+    assert [preset for preset, _ in fronts] == ALL_PRESETS
+
+
 def test_what_fits_counts_every_design_once():
     fixed = {name: score for name, score in SCORES.items() if not name.startswith("fp")}
     small = {"part": "pynq_z2", "fits": False, "limiting_resource": "lut"}

@@ -56,7 +56,9 @@ TOTALS = {
     "xcku3p": (355_950, "12.7 Mb"),
     "xcku5p": (474_600, "16.9 Mb"),
     "xcvu9p": (2_586_150, "75.9 Mb"),
+    "xcu200": (2_586_150, "75.9 Mb"),  # the Alveo cards' names for the same silicon (DS962)
     "xcvu13p": (3_780_000, "94.5 Mb"),
+    "xcu250": (3_780_000, "94.5 Mb"),
     "xczu3eg": (154_350, "7.6 Mb"),
     "xczu4ev": (192_150, "4.5 Mb"),
     "xczu5ev": (256_200, "5.1 Mb"),

@@ -14,7 +14,7 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast fuzz lock schema docs train peers clean clean-results
+.PHONY: sweep test lint format fast fuzz fuzz-rtl lock schema docs train peers clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
@@ -28,6 +28,10 @@ fast: $(VENV)/dev.done
 # Random graphs against g++ C simulation: `make fuzz N=1000 SEED=5000` takes the seeds 5000 to 5999, a few seconds each.
 fuzz: $(VENV)/dev.done
 	pytest -n $(WORKERS) tests/fuzz --graphs $(N) --first-seed $(SEED)
+
+# Random networks as our own RTL, run by Verilator: `make fuzz-rtl N=40 SEED=0`.
+fuzz-rtl: $(VENV)/dev.done
+	pytest -n $(WORKERS) tests/rtl/test_rtl_against_simulation.py --graphs $(N) --first-seed $(SEED)
 
 lint: $(VENV)/dev.done
 	ruff check .
@@ -64,8 +68,8 @@ COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe -
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
 PROJECT := --build-deps-for editable pyproject.toml  # an option that pip-compile takes with a pyproject alone
 lock: $(VENV)/dev.done
-	$(COMPILE) --extra fpga --output-file requirements.lock $(PROJECT)
-	$(COMPILE) --extra fpga --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
+	$(COMPILE) --extra fpga --extra rtl --output-file requirements.lock $(PROJECT)
+	$(COMPILE) --extra fpga --extra rtl --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements-peers.lock requirements-peers.in
 	sed -i '/^torch==/,/[^\]$$/d' requirements-peers.lock  # requirements-peers.in says why
 

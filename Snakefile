@@ -16,4 +16,4 @@ rule all:
         RESULTS / "metrics.parquet",
         # by name, because Snakemake does not miss a result while what was made from it is there
         RESULTS / "sweep.json",
-        results("simulate", "project", "csim"),
+        results(*points.STAGES),

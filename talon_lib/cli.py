@@ -64,7 +64,7 @@ def _data_options(required: bool, precision: str = "fp32") -> Callable[[F], F]:
             "--steps", type=click.IntRange(1), default=1, show_default=True, help="timesteps of one inference"
         ),
         click.option(
-            "--precision", default="fp32", show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"
+            "--precision", default=precision, show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"
         ),
         click.option("--samples", type=click.IntRange(1), help="take the first N samples; all by default"),
         click.option(
@@ -320,6 +320,7 @@ def profile(graph: Path, preset: str, precision: str, **options: Any) -> None:
     "--folder", type=_FOLDER, required=True, help="where the project goes; an earlier project there is replaced"
 )
 @click.option("--project-name", default="snn", show_default=True, help="names the top function")
+@click.option("--stimuli", type=click.IntRange(0), default=0, show_default=True, help="samples of --data for cosim")
 @_output_options
 def project(
     graph: Path,
@@ -330,6 +331,7 @@ def project(
     io_type: str,
     folder: Path,
     project_name: str,
+    stimuli: int,
     output: Path | None,
     record_failure: bool,
     **options: Any,
@@ -342,7 +344,7 @@ def project(
         precision = options.pop("precision")
         work = stages.workload(graph, **options)
         return stages.project(
-            work, precision, folder, reuse_factor, part, clock_period, strategy, io_type, project_name
+            work, precision, folder, reuse_factor, part, clock_period, strategy, io_type, project_name, stimuli
         )
 
     _stage("project", work, output, record_failure)
@@ -381,21 +383,90 @@ def csim(
 
 @cli.command()
 @click.argument("folder", type=_FOLDER)
-@click.option("--flow", default="vitis", show_default=True, help="tool chain: vitis")
-@click.option("--step", "steps", multiple=True, default=("synth",), help="synth (default), cosim, export, vsynth")
+@click.option("--flow", default="vitis", show_default=True, help="vitis, or open-rtl for what talon-dse rtl wrote")
+@click.option(
+    "--step",
+    "steps",
+    multiple=True,
+    help="vitis: synth (default), cosim, export, vsynth, bitfile; open-rtl: xc7, xcu, xcup (default), ecp5; repeatable",
+)
 @click.option("--timeout", type=float, default=14400.0, show_default=True, help="seconds")
-def synth(folder: Path, flow: str, steps: tuple[str, ...], timeout: float) -> None:
-    """Synthesise the hls4ml project in FOLDER with AMD's tools."""
-    from talon_lib.hls import vitis
+@click.option("--workdir", type=_FOLDER, help="work in a copy here, and leave FOLDER as it is")
+@_output_options
+def synth(
+    folder: Path,
+    flow: str,
+    steps: tuple[str, ...],
+    timeout: float,
+    workdir: Path | None,
+    output: Path | None,
+    record_failure: bool,
+) -> None:
+    """Synthesise the project in FOLDER, and print what the tools report."""
 
-    if flow != "vitis":
-        raise ConfigError(f"unknown flow {flow!r}; there is: vitis")
-    if not (folder / "build_prj.tcl").is_file():
-        raise ConfigError(f"{folder}: not an hls4ml project; talon-dse project writes one")
-    done = vitis.run(folder, steps, timeout)
-    click.echo(f"{done.tool}: {', '.join(steps)} done, log {done.log}")
-    for report in done.reports:
-        click.echo(str(report))
+    def work() -> dict[str, Any]:
+        from talon_lib.sweep import stages
+
+        return stages.synth(folder, flow, steps, timeout, workdir)
+
+    result = _stage("synth", work, output, record_failure)
+    report = result.get("report") or {}
+    if output is None and report.get("cosim_equal") is False:
+        raise TalonError(f"cosim differs from simulation at {report['cosim_difference']}")
+
+
+@cli.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--output", type=_FILE, help="write the rows here, .parquet (which calibrate reads) or .json")
+def ingest(folder: Path, output: Path | None) -> None:
+    """Take the hls4ml projects in FOLDER that were synthesised elsewhere into rows, one a design and tool."""
+    from talon_lib.sweep import ingest as ingesting
+
+    table = ingesting.ingest(folder)
+    if output is not None:
+        ingesting.write(table, output)
+    _print_table(ingesting.lines(table))
+
+
+@cli.command()
+@click.argument("graph", type=_FILE)
+@_data_options(required=False, precision=HARDWARE_PRECISION)
+@click.option("--reuse-factor", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--folder", type=_FOLDER, required=True, help="where the files go")
+@click.option("--top", default="snn", show_default=True, help="names the top module")
+@click.option("--verify", type=click.IntRange(1), help="run so many samples of --data in Verilator, and compare")
+@click.option(
+    "--count", "targets", multiple=True, help="count resources for: xc7, xcu, xcup (Yosys), ecp5 (place and route)"
+)
+@click.option("--timeout", type=float, default=3600.0, show_default=True, help="seconds that one program may take")
+@_output_options
+def rtl(
+    graph: Path,
+    reuse_factor: int,
+    folder: Path,
+    top: str,
+    verify: int | None,
+    targets: tuple[str, ...],
+    timeout: float,
+    output: Path | None,
+    record_failure: bool,
+    **options: Any,
+) -> None:
+    """Write the network in GRAPH as SystemVerilog of our own, prove that it equals simulation, and count it."""
+
+    def work() -> dict[str, Any]:
+        from talon_lib.sweep import open_rtl, stages
+
+        precision = options.pop("precision")
+        work = stages.workload(graph, **options)
+        return open_rtl.make(work, precision, folder, reuse_factor, verify, targets, top, timeout)
+
+    result = _stage("rtl", work, output, record_failure)
+    if output is None:
+        if result["proof"] is not None and not result["proof"]["equal"]:
+            raise TalonError(f"the RTL differs from simulation at {result['proof']['difference']}")
+        if result["problems"]:  # asked for, and not done
+            raise TalonError("; ".join(problem["reason"] for problem in result["problems"]))
 
 
 def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, record_failure: bool) -> dict[str, Any]:
@@ -455,16 +526,17 @@ def collect(sweep_json: Path, output: Path) -> None:
 
 @cli.command()
 @click.argument("table", type=_FILE)
+@click.option("--flow", type=click.Choice(["open-rtl", "vitis"]), help="which figures of a sweep's table to take")
 @click.option("--source", help="the tool whose measurements to take, where the table holds those of several")
 @click.option("--output", type=_FILE, help="write the calibration here, for the key 'calibration' of a sweep")
-def calibrate(table: Path, source: str | None, output: Path | None) -> None:
+def calibrate(table: Path, flow: str | None, source: str | None, output: Path | None) -> None:
     """Fit the scale of estimates to the measured designs in TABLE (.parquet or .csv), and print the errors left."""
     from talon_lib.cost import calibration
 
-    found = calibration.calibrate(calibration.read_table(table), source)
+    found = calibration.calibrate(calibration.read_table(table), source, flow)
     if output is not None:
         found.write(output)
-    click.echo(f"measurements of {found.source}; error: scaled estimate against measurement, after the fit")
+    click.echo(f"measurements of {found.source}; error: scaled estimates of {found.flow} against them, after the fit")
     _print_table(calibration.lines(found))
     for name, count in found.skipped.items():
         click.echo(f"{name}: {count} designs, too few (a metric needs {calibration.LEAST_ROWS})")
@@ -489,7 +561,7 @@ def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     "--results", type=_FOLDER, default=Path("results"), show_default=True, help="parent folder of the results"
 )
 @click.option("--dry-run", "-n", is_flag=True, help="say what would run, and run nothing")
-@click.option("--retry-failed", is_flag=True, help="run jobs again whose result is a failure")
+@click.option("--retry-failed", is_flag=True, help="run jobs again that failed, or that a missing tool cut short")
 @click.argument("snakemake_options", nargs=-1, type=click.UNPROCESSED)
 def sweep(
     config: Path,

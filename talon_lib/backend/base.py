@@ -63,7 +63,7 @@ class CompileConfig:
 class BitstreamConfig:
     """Which steps of the tool flow to run; all but csim need AMD's tools.
 
-    bitfile is off where the SDK has it on: hls4ml's Vitis backend makes no design around the network for a board.
+    bitfile is off where the SDK has it on: it is for the boards of ``hls.boards`` alone, and place and route take long.
     """
 
     csim: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from talon_lib.backend.base import (
     describe,
 )
 from talon_lib.errors import ConfigError, PrecisionError, UnsupportedError
-from talon_lib.hls import vitis
+from talon_lib.hls import bitfile, vitis
 from talon_lib.hls.boards import resolve_part
 from talon_lib.hls.lower import check_fixed, lower, obstacles
 from talon_lib.hls.project import (
@@ -172,31 +172,40 @@ class FPGABackend(Backend):
             default_reuse_factor: see compile.
             strategy: see compile.
             bitstream_config: which steps to run; none where it is None. csim compiles the project with g++ and
-                compares it with ``simulate``; synth, cosim, export and vsynth run Vitis HLS in the written project.
+                compares it with ``simulate``; synth, cosim, export and vsynth run Vitis HLS in the written project,
+                vsynth Vivado too; bitfile runs Vivado on a design for a board with a Zynq (``part`` names it), with
+                the network behind AXI4-Lite. cosim takes the inputs of csim.
             write_to_disk: write the project; otherwise its texts are returned and nothing stays.
             config: see compile.
-            input_data: what csim runs, as inputs of ``cpu.simulate``; calibration_data, or noise, where None.
+            input_data: what csim and cosim run, as inputs of ``cpu.simulate``; calibration_data, or noise, where None.
             calibration_data: see compile; input_data, or noise, where None.
-            n_steps: timesteps of csim and of the calibration run.
+            n_steps: timesteps of csim, of cosim and of the calibration run.
             timeout: seconds that each program may take.
 
         Returns:
             hls4ml_config (a mapping, also in the project as hls4ml_config.json), parameters_h, build_script and
             tcl_script (the texts of firmware/parameters.h, build.py and build_prj.tcl), template_paths, descriptor,
-            written_files (paths; empty unless write_to_disk), csim (a ``CsimResult``) where it ran, and reports
-            (paths of csynth.xml) where Vitis HLS ran. Where C simulation and simulation differ, ``csim.equal`` is
-            False and a RuntimeWarning names the first difference.
+            written_files (paths; empty unless write_to_disk), csim (a ``CsimResult``) where it ran, and where Vitis
+            HLS ran reports (paths of csynth.xml) and synth (a ``SynthReport``), and bitfile (the path of the bitstream)
+            where it was made; the descriptor's metadata names it too. Where C simulation or cosim differs
+            from simulation, ``csim.equal`` or ``synth.cosim_equal`` is False and a RuntimeWarning names the first
+            difference. The descriptor's metadata has synth too, and in its warnings what each tool that is not
+            there would add.
 
         Raises, before anything is done, MissingToolError for a step whose tool is missing, and UnsupportedError for
-        floating point and for bitfile; what compile raises; ToolError and ToolTimeout where a tool fails.
+        floating point, and for bitfile with io_stream or a part that is on no known board; what compile raises;
+        ToolError and ToolTimeout where a tool fails.
         """
         wanted = bitstream_config or BitstreamConfig(synth=False, export=False, vsynth=False, bitfile=False)
         output = Path(output_dir)
-        steps = _tool_steps(wanted, write_to_disk)
+        steps = _tool_steps(wanted, write_to_disk, part, io_type)
         if write_to_disk:
             check_replaceable(output)
         hls4ml_version()  # or the error that it is missing
-        from talon_lib.hls import csim  # its template needs jinja2; `import talon_lib` needs numpy alone
+        # csim's template needs jinja2; `import talon_lib` needs numpy alone
+        from talon_lib.hls import csim
+        from talon_lib.hls.record import write_record
+        from talon_lib.hls.testbench import write_stimuli
 
         if wanted.csim:
             csim.require_compiler()
@@ -205,9 +214,11 @@ class FPGABackend(Backend):
         design = _design(graph, config, default_precision, spec, _first(calibration_data, input_data), n_steps)
         check_fixed(design.bound)
         descriptor = _describe(design, config, output, wanted)
+        descriptor = _with(descriptor, warnings=[*descriptor.metadata["warnings"], *vitis.missing()])
         place = _existing_parent(output) if write_to_disk else None
         with tempfile.TemporaryDirectory(prefix=".talon-project-", dir=place) as scratch:
             project = build_project(graph, design.bound, spec, Path(scratch) / "project")
+            write_record(project, graph, design.precision)
             result: dict[str, Any] = {
                 "hls4ml_config": dict(project.config),
                 "parameters_h": (project.path / "firmware" / "parameters.h").read_text(),
@@ -217,8 +228,10 @@ class FPGABackend(Backend):
                 "descriptor": descriptor,
                 "written_files": [],
             }
+            inputs = stimuli if stimuli is not None else noise(graph)
+            if wanted.cosim:
+                write_stimuli(project, graph, design.bound, inputs, n_steps)
             if wanted.csim:
-                inputs = stimuli if stimuli is not None else noise(graph)
                 found = csim.csim_project(project, graph, design.bound, inputs, n_steps, timeout)
                 result["csim"] = found
                 if not found.equal:
@@ -226,10 +239,24 @@ class FPGABackend(Backend):
             if write_to_disk:
                 install(project.path, output)
         if steps:
-            result["reports"] = [str(report) for report in vitis.run(output, steps, timeout).reports]
+            done = vitis.run(output, steps, timeout)
+            result["reports"] = [str(report) for report in done.reports]
+            result["synth"] = done.report
+            descriptor = _with(descriptor, synth={"source": done.report.source, **asdict(done.report)})
+            if done.bitfile is not None:
+                result["bitfile"] = str(done.bitfile)
+                descriptor = _with(descriptor, bitfile=str(done.bitfile))
+            result["descriptor"] = descriptor
+            if done.report.cosim_equal is False:
+                warnings.warn(f"cosim differs: {done.report.cosim_difference}", RuntimeWarning, stacklevel=2)
         if write_to_disk:
             result["written_files"] = sorted(str(file) for file in output.rglob("*") if file.is_file())
         return result
+
+
+def _with(descriptor: HardwareDescriptor, **metadata: Any) -> HardwareDescriptor:
+    """The descriptor with this in its metadata."""
+    return replace(descriptor, metadata={**descriptor.metadata, **metadata})
 
 
 def _first(*choices: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -241,13 +268,10 @@ def _existing_parent(path: Path) -> Path:
     return next(parent for parent in path.resolve().parents if parent.is_dir())
 
 
-def _tool_steps(wanted: BitstreamConfig, write_to_disk: bool) -> list[str]:
-    """The steps that Vitis HLS is to do, checked before any work is done."""
+def _tool_steps(wanted: BitstreamConfig, write_to_disk: bool, part: str, io_type: str) -> list[str]:
+    """The steps that AMD's tools are to do, checked before any work is done."""
     if wanted.bitfile:
-        raise UnsupportedError(
-            "bitfile: a bitstream needs vivado and a design around the network for the board, which hls4ml's Vitis "
-            "backend does not make; export=True gives the IP core to put into one"
-        )
+        bitfile.check(resolve_part(part), io_type)
     steps = [step for step in vitis.STEPS if getattr(wanted, step)]
     if steps:
         vitis.check_steps(steps)

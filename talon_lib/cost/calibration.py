@@ -3,7 +3,7 @@
 A metric's measurements are taken for its estimates times one factor, the scale; it is the median of measurement /
 estimate, so that a few designs that are far off move it little. What remains is the error; its quantiles are the
 interval that later estimates carry. The interval holds for designs like those of the table, and for the tool that
-measured them.
+measured them. Estimates are of one flow, hls4ml's mapping or the open RTL, and so is what is learnt of their error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from talon_lib.cost.estimate import FLOWS
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.files import whole
 
@@ -34,6 +35,35 @@ which is one call of the hardware's top function."""
 METRICS = tuple(ESTIMATES)
 
 SOURCE_COLUMN = "measurement_source"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where a table holds measured designs: columns of measurements and estimates by metric, and the tool's name.
+
+    flow: whose estimates they are, one of ``cost.estimate.FLOWS``.
+    """
+
+    flow: str
+    source: str
+    pairs: Mapping[str, tuple[str, str]]
+
+
+MEASURED: Mapping[str | None, Measured] = {
+    None: Measured("hls4ml", SOURCE_COLUMN, {name: (name, column) for name, column in ESTIMATES.items()}),
+    "open-rtl": Measured(
+        "open-rtl",
+        "open_rtl_source",
+        {
+            **{name: (f"open_rtl_{name}", f"open_rtl_{name}_estimate") for name in ("lut", "ff", "dsp", "bram")},
+            "latency_cycles": ("open_rtl_cycles_per_step", "open_rtl_cycles_estimate"),
+        },
+    ),
+    "vitis": Measured(
+        "hls4ml", "vitis_source", {name: (f"vitis_{name}", column) for name, column in ESTIMATES.items()}
+    ),
+}
+"""By the flow that measured: those of a sweep's table, and under None any table with the columns of ESTIMATES."""
 
 LEAST_ROWS = 8
 """Designs below which a metric is not calibrated: quantiles of fewer say nothing."""
@@ -78,11 +108,16 @@ class MetricCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibrations by metric. source: the tool whose measurements they are; skipped: metrics with too few designs."""
+    """Calibrations by metric.
+
+    source: the tool whose measurements they are; skipped: metrics with too few designs; flow: whose estimates they
+    are of, one of ``cost.estimate.FLOWS``.
+    """
 
     source: str
     metrics: Mapping[str, MetricCalibration]
     skipped: Mapping[str, int]
+    flow: str = "hls4ml"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -100,7 +135,10 @@ class Calibration:
                 if set(own) != keys or own["metric"] != name:
                     raise ValueError
                 metrics[name] = MetricCalibration(**{**own, "errors": tuple(own["errors"])})
-            return cls(str(content["source"]), metrics, dict(content["skipped"]))
+            flow = content.get("flow", "hls4ml")  # calibrations of before there was another flow say none
+            if flow not in FLOWS:
+                raise ValueError
+            return cls(str(content["source"]), metrics, dict(content["skipped"]), flow)
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
             raise ConfigError("not a calibration; talon-dse calibrate writes one") from None
 
@@ -140,32 +178,39 @@ def read_table(path: Path) -> pd.DataFrame:
         raise FormatError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}") from None
 
 
-def calibrate(table: pd.DataFrame, source: str | None = None) -> Calibration:
+def calibrate(table: pd.DataFrame, source: str | None = None, flow: str | None = None) -> Calibration:
     """Fit the scales to the rows of ``table`` that hold a measurement by one tool.
 
-    Raises ConfigError for a table without the columns, for several tools where ``source`` names none, and where there
-    are fewer than LEAST_ROWS designs with both figures, for every metric.
+    flow: which columns of a sweep's table to take, open-rtl or vitis; None takes those of ESTIMATES. Rows that have a
+    status are left out unless it is ok. Raises ConfigError for a table without the columns, for several tools where
+    ``source`` names none, and where there are fewer than LEAST_ROWS designs with both figures, for every metric.
     """
-    pairs = {name: estimated for name, estimated in ESTIMATES.items() if {name, estimated} <= set(table.columns)}
-    if not pairs or SOURCE_COLUMN not in table.columns:
+    if flow not in MEASURED:
+        raise ConfigError(f"unknown flow {flow!r}; there are: {', '.join(name for name in MEASURED if name)}")
+    measured_by = MEASURED[flow]
+    pairs = {name: columns for name, columns in measured_by.pairs.items() if set(columns) <= set(table.columns)}
+    if not pairs or measured_by.source not in table.columns:
         raise ConfigError(
-            f"the table needs the column {SOURCE_COLUMN} and at least one pair of a measurement and its estimate: "
-            + ", ".join(f"{name} and {estimated}" for name, estimated in ESTIMATES.items())
+            f"the table needs the column {measured_by.source} and at least one pair of a measurement and its estimate: "
+            + ", ".join(f"{name} and {estimated}" for name, estimated in measured_by.pairs.values())
+            + (" (a sweep's metrics.parquet: --flow open-rtl or --flow vitis)" if flow is None else "")
         )
-    sources = sorted(set(table[SOURCE_COLUMN].dropna().astype(str)))
+    if "status" in table.columns:
+        table = table[table["status"] == "ok"]
+    sources = sorted(set(table[measured_by.source].dropna().astype(str)))
     if source is None and len(sources) > 1:
         raise ConfigError(f"measurements come from several tools; choose one with --source: {', '.join(sources)}")
     if source is not None and source not in sources:
-        raise ConfigError(f"no row has {SOURCE_COLUMN} {source!r}; there are: {', '.join(sources) or 'none'}")
+        raise ConfigError(f"no row has {measured_by.source} {source!r}; there are: {', '.join(sources) or 'none'}")
     chosen = source or (sources[0] if sources else "")
-    rows = table[table[SOURCE_COLUMN].astype(str) == chosen]
-    rows = rows.drop_duplicates([*pairs, *pairs.values()])  # a sweep has a row for every preset of one design
+    rows = table[table[measured_by.source].astype(str) == chosen]
+    rows = rows.drop_duplicates(sum(pairs.values(), ()))  # a sweep has a row for every preset of one design
     metrics, skipped = {}, {}
-    for name, column in pairs.items():
-        measured, estimated = _numbers(rows, name), _numbers(rows, column)
+    for name, (measurement, estimate) in pairs.items():
+        measured, estimated = _numbers(rows, measurement), _numbers(rows, estimate)
         known = [(m, e) for m, e in zip(measured, estimated, strict=True) if math.isfinite(m) and math.isfinite(e)]
         if any(m < 0 or e < 0 for m, e in known):
-            raise ConfigError(f"column {name} or {column} holds a number below 0")
+            raise ConfigError(f"column {measurement} or {estimate} holds a number below 0")
         used = [(m, e) for m, e in known if m > 0 and e > 0]
         if len(used) < LEAST_ROWS:
             skipped[name] = len(used)
@@ -177,7 +222,7 @@ def calibrate(table: pd.DataFrame, source: str | None = None) -> Calibration:
             f"too few designs with a measurement and an estimate above 0 ({counts}); "
             f"a metric needs {LEAST_ROWS} or more"
         )
-    return Calibration(chosen, metrics, skipped)
+    return Calibration(chosen, metrics, skipped, measured_by.flow)
 
 
 def _numbers(rows: pd.DataFrame, name: str) -> list[float]:

@@ -1,14 +1,14 @@
 """Analytic estimates of cycles and resources. They are no measurements and no bounds; docs/estimates.md derives them.
 
-Two mappings are known: ``hls4ml``, what its kernels ask of Vitis HLS, and ``open-rtl``, a layer that works through an
-R-word weight memory with n_in x n_out / R multipliers.
+Two mappings are known: ``hls4ml``, what its kernels ask of Vitis HLS, and ``open-rtl``, the modules of
+``talon_lib.rtl``, whose cycles are exact.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from talon_lib.cost.layers import Layer
@@ -26,8 +26,17 @@ HLS_SELECT = Fraction(5, 4)
 HLS_ACCUMULATOR = 5
 """LUTs a bit of an accumulator that shares its multiplier with others (measured; docs/estimates.md, Known error)."""
 
-RTL_DEPTH = 4
-"""Cycles of the open RTL from the last product to the spike (measured on the prototype: R + 4 cycles a step)."""
+RTL_MATRIX = 3
+"""Registers of the open RTL around a matrix: inputs, operands, accumulators; docs/synthesis.md, Timing."""
+
+RTL_NEURONS = 3
+"""Registers of its neurons: the terms, the new membrane, the spike."""
+
+RTL_ACCUMULATOR = 2
+"""LUTs a bit of an accumulator that starts from the bias: one to choose, one to add (read off Yosys' netlists)."""
+
+RTL_LUT_MEMORIES = ((32, 14), (64, 7))
+"""Depth and width of 8 LUTs as a memory that is written and read at once (UG574: RAM32M16, RAM64M8)."""
 
 
 @dataclass(frozen=True)
@@ -119,20 +128,14 @@ def estimate(
 
     ``effective`` is the reuse factor by layer name where a tool has said which one it took; without it the rule says.
     """
+    if design.flow == "open-rtl":
+        return _open(layers, design, steps, effective or {})
     made: list[LayerEstimate] = []
-    lanes = 1
     for layer in layers:
-        reuse = effective_reuse_factor(
-            layer, design.reuse, "Resource" if design.flow == "open-rtl" else design.strategy
-        )
+        reuse = effective_reuse_factor(layer, design.reuse, design.strategy)
         reuse = (effective or {}).get(layer.name, reuse)
-        if design.flow == "open-rtl":
-            own = _open_matrix(layer, reuse, design) if layer.kind == "matrix" else _open_elements(layer, lanes, design)
-            lanes = _lanes(layer, reuse) if layer.kind == "matrix" else lanes
-        else:
-            own = _hls_matrix(layer, reuse, design) if layer.kind == "matrix" else _hls_elements(layer, reuse, design)
-        made.append(own)
-    cycles = _cycles(made, design.streams and design.flow == "hls4ml")
+        made.append((_hls_matrix if layer.kind == "matrix" else _hls_elements)(layer, reuse, design))
+    cycles = _cycles(made, design.streams)
     interval = max([1, *(own.interval for own in made)])
     sample = (steps - 1) * interval + cycles  # steps follow each other through the layers
     return Estimate(tuple(made), cycles, interval, sample, sample * design.clock_period_ns / 1000.0)
@@ -224,29 +227,120 @@ def _result(layer: Layer, together: int) -> Usage:
     return Usage(ff=width) + (memory(layer.tokens[1], width) if layer.tokens[1] > 1 else Usage())
 
 
+def _open(layers: Sequence[Layer], design: Design, steps: int, effective: Mapping[str, int]) -> Estimate:
+    """The open RTL: layer after layer, and a step begins where the one before has ended."""
+    made: list[LayerEstimate] = []
+    lanes = layers[0].inputs if layers else 1  # values that travel side by side; the inputs come all at once
+    for layer in layers:
+        if layer.taps:
+            own, lanes = _open_pool(layer), _channels(layer)
+        elif layer.kind == "matrix":
+            one = replace(layer, convolves=layer.convolves and layer.places > 1)
+            reuse = effective.get(layer.name, effective_reuse_factor(one, design.reuse, "Resource"))
+            own, lanes = _open_matrix(layer, reuse, lanes, design), _lanes(layer, reuse)
+        else:
+            own = _open_elements(layer, lanes, design)
+        made.append(own)
+    cycles = sum(own.cycles for own in made) + 1  # the clock in which a step starts
+    sample = steps * cycles
+    return Estimate(tuple(made), cycles, cycles, sample, sample * design.clock_period_ns / 1000.0)
+
+
 def _lanes(layer: Layer, reuse: int) -> int:
     """Results that the open RTL sums side by side."""
     return min(layer.outputs, max(layer.inputs * layer.outputs // reuse, 1))
 
 
-def _open_matrix(layer: Layer, reuse: int, design: Design) -> LayerEstimate:
+def _open_products(layer: Layer, count: int, design: Design) -> tuple[int, int, Usage]:
+    """As :func:`_products`, without those that only shift."""
+    factors = list(layer.factors)
+    for pair in layer.shifted:
+        factors.remove(pair)
+    return _products(replace(layer, factors=tuple(factors)), count, design)
+
+
+def _open_windows(layer: Layer) -> Usage:
+    """The image that turns under a window: a register a bit, and a LUT that picks what comes next."""
+    bits = layer.image * layer.input_bits
+    return Usage(lut=bits, ff=bits)
+
+
+def _open_pool(layer: Layer) -> LayerEstimate:
+    places, channels = layer.tokens[1], _channels(layer)
+    compares = layer.kind == "elements"  # the greatest of them: a comparison and a choice; else an adder
+    usage = Usage(lut=channels * (layer.taps - 1) * layer.input_bits * (1 + compares), ff=channels * layer.result_bits)
+    usage += Usage(lut=channels * layer.saturated_bits) + _open_windows(layer)
+    return LayerEstimate(layer, None, 0, 0, places + 1, places + 1, usage)
+
+
+def _channels(layer: Layer) -> int:
+    """Of an image that a layer gives."""
+    return layer.outputs if layer.kind == "matrix" else layer.outputs // layer.tokens[1]
+
+
+def _open_matrix(layer: Layer, reuse: int, given: int, design: Design) -> LayerEstimate:
+    """given: values of its input that come side by side."""
     units, lanes = layer.inputs * layer.outputs // reuse, _lanes(layer, reuse)
     terms = units // lanes  # products of one result in a cycle, summed by a tree
-    operators, multipliers, usage = _products(layer, units, design)
-    given = layer.inputs * layer.input_bits
-    usage += Usage(lut=lanes * terms * layer.adder_bits, ff=given + lanes * 2 * terms * layer.adder_bits)
+    groups = -(-layer.outputs // lanes)
+    operators, multipliers, usage = _open_products(layer, units, design)
+    (pair,) = layer.factors
+    count, width = terms, sum(pair) if min(pair) > 1 else max(pair)
+    usage += Usage(ff=(layer.inputs + terms) * layer.input_bits + lanes * count * width)  # inputs, operands, products
+    while count > 1:  # a level of the tree: its adders and registers
+        width += 1
+        usage += Usage(lut=lanes * (count // 2) * width, ff=lanes * -(-count // 2) * width)
+        count = -(-count // 2)
+    # an accumulator adds to itself or to the bias: Yosys takes a LUT to choose and another one to add
+    usage += Usage(lut=lanes * (RTL_ACCUMULATOR * layer.adder_bits + layer.saturated_bits), ff=lanes * layer.adder_bits)
+    if groups > 1:
+        usage += _constants(groups, lanes * layer.adder_bits)  # biases
     if reuse > 1:
-        usage += Usage(lut=given) + memory(reuse, units * layer.weight_bits)  # the inputs shift, the weights are read
-    cycles = layer.places * reuse + math.ceil(math.log2(terms)) + RTL_DEPTH
-    return LayerEstimate(layer, reuse, operators, multipliers, cycles, layer.places * reuse, usage)
+        usage += _constants(reuse, units * layer.weight_bits)
+        # inputs are taken or turn; where as many come as are worked on, both is the same turn but for its end
+        turning = terms if given == terms and not layer.convolves else layer.inputs
+        usage += Usage(lut=turning * layer.input_bits)
+    cycles = layer.places * reuse + math.ceil(math.log2(terms)) + RTL_MATRIX
+    if layer.convolves:
+        usage += _open_windows(layer)
+        cycles += 1
+    return LayerEstimate(layer, reuse, operators, multipliers, cycles, cycles, usage)
+
+
+def _constants(depth: int, width: int) -> Usage:
+    """A memory of constants that a register reads; it is the block RAM's own where there is one.
+
+    Of few words there are no more than 2**depth different columns, and equal ones are made once.
+    """
+    found = memory(depth, width)
+    if found.bram:
+        return found
+    columns = min(width, 2 ** min(depth, LUT_DEPTH))
+    return Usage(lut=columns, ff=columns)
+
+
+def _states(depth: int, width: int) -> Usage:
+    """A memory of states: registers for one word; else LUTs that are written and read at once, and a register."""
+    if depth <= 1:
+        return Usage(ff=width)
+    shape = next((bits for deep, bits in RTL_LUT_MEMORIES if depth <= deep), None)
+    return Usage(bram=block_rams(depth, width)) if shape is None else Usage(lut=8 * -(-width // shape), ff=width)
 
 
 def _open_elements(layer: Layer, lanes: int, design: Design) -> LayerEstimate:
     together = min(lanes, layer.outputs)
-    operators, multipliers, usage = _products(layer, together, design)
-    usage += Usage(lut=together * (layer.adder_bits + -(-layer.table[0] // LUT_DEPTH) * layer.table[1]))
-    # two registers of a value on its way, and its state
-    usage += Usage(ff=together * 2 * layer.state_bits) + memory(
-        -(-layer.outputs // together), together * layer.state_bits
-    )
-    return LayerEstimate(layer, None, operators, multipliers, 0, 1, usage)  # it works while the next result is summed
+    operators, multipliers, usage = _open_products(layer, together, design)
+    looked_up = -(-layer.table[0] // LUT_DEPTH) * layer.table[1]
+    usage += Usage(lut=together * (layer.adder_bits + looked_up + layer.saturated_bits))
+    if layer.integrators:
+        # what comes, what is left of the state, the new state, and the result; and the state itself
+        on_its_way = layer.input_bits + 2 * layer.state_bits + layer.result_bits
+        usage += Usage(ff=together * on_its_way)
+        usage += _states(-(-layer.outputs // together), together * layer.state_bits) if layer.state_bits else Usage()
+        cycles = RTL_NEURONS * layer.integrators
+    elif layer.computes:
+        usage += Usage(ff=together * (sum(layer.factors[0]) if layer.factors else layer.result_bits))
+        cycles = 1
+    else:
+        cycles = 0  # wiring
+    return LayerEstimate(layer, None, operators, multipliers, cycles, cycles, usage)

@@ -26,6 +26,11 @@ class Layer:
     and width of the table that each value is looked up in. line: depth and width of the shift registers that hold rows
     of an image in a stream. shares: whether the reuse factor shares its multipliers. convolves: whether hls4ml builds
     it with a kernel that takes no reuse factor above ``inputs``. reuse: the factor that the node itself asks for.
+
+    What the open RTL builds otherwise than hls4ml: shifted: those of ``factors`` that only shift, for the decay is
+    2**-k or 1 - 2**-k in all neurons of the layer. integrators: of neurons, the one of a synaptic current included.
+    taps: values of a window that a pool adds up or compares, whatever hls4ml makes of it. image: values of what a
+    window slides over. saturated_bits: of the multiplexers that saturate one result (of neurons: membrane and current).
     """
 
     name: str
@@ -47,6 +52,11 @@ class Layer:
     shares: bool = False
     convolves: bool = False
     reuse: int | None = None
+    shifted: tuple[Pair, ...] = ()
+    integrators: int = 0
+    taps: int = 0
+    image: int = 0
+    saturated_bits: int = 0
 
     @property
     def computes(self) -> bool:
@@ -61,7 +71,8 @@ class Layer:
     def from_dict(cls, values: Mapping[str, Any]) -> Layer:
         """The layer that :meth:`as_dict` wrote down, after a way through JSON."""
         pairs = {key: _pair(values[key]) for key in ("tokens", "table", "line")}
-        return cls(**{**values, **pairs, "factors": tuple(_pair(pair) for pair in values["factors"])})
+        several = {key: tuple(_pair(pair) for pair in values[key]) for key in ("factors", "shifted")}
+        return cls(**{**values, **pairs, **several})
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from talon_lib.hls.vitis import OPTIONS, STEPS
+from talon_lib.hls.vitis import OPTIONS, PROGRAMS, STEPS, VIVADO_VARIABLES, VSYNTH_SCRIPT
 
 COMPILER_FLAGS = ("-O1", "-std=c++17", "-w", "-I.", "-Ifirmware/ap_types")
 """How g++ compiles the project and its driver, ``csim_main.cpp``, as one unit."""
@@ -17,5 +17,13 @@ def build_script(project_name: str) -> str:
     import jinja2  # `import talon_lib` needs numpy alone
 
     template = jinja2.Template(_TEMPLATE.read_text(), keep_trailing_newline=True)
-    text: str = template.render(project=project_name, compiler_flags=COMPILER_FLAGS, options=OPTIONS, steps=STEPS)
+    text: str = template.render(
+        project=project_name,
+        compiler_flags=COMPILER_FLAGS,
+        options=OPTIONS,
+        steps=STEPS,
+        programs=PROGRAMS["vitis"],
+        vivado_variables=VIVADO_VARIABLES,
+        vsynth_script=VSYNTH_SCRIPT,
+    )
     return text

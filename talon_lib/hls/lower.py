@@ -25,7 +25,8 @@ _WORDS = """
     template typename namespace using public private protected virtual try catch throw true false and or not xor
     signed unsigned short long register volatile inline friend operator sizeof typedef extern export
 """
-RESERVED = frozenset(_WORDS.split())
+_TESTBENCH = "argc argv fin fpr fout iline pline e i in pr cstr current"  # variables of hls4ml's main()
+RESERVED = frozenset([*_WORDS.split(), *_TESTBENCH.split()])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def run(
     It gets no input, and its whole process group is killed when this call ends, however it ends: tools start children
     that would otherwise go on, and hold licences. Raises ToolTimeout, naming ``what``, after ``timeout`` seconds.
     """
-    with _sigterm_as_exit():
+    with _signals_as_exit():
         process = subprocess.Popen(
             list(command),
             cwd=folder,
@@ -48,15 +48,22 @@ def run(
             process.wait()
 
 
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""What a batch system sends to end a job, and a terminal that is closed."""
+
+
 @contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Leave by an exception when a batch system sends SIGTERM; by default Python would die without cleaning up."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if not ours:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+def _signals_as_exit() -> Iterator[None]:
+    """Leave by an exception when such a signal comes; by default Python would die without cleaning up.
+
+    A signal that the caller handles or ignores (``nohup``) is left to it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in _ENDINGS if main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -74,6 +74,7 @@ class _Sizes:
     def _matrix(
         self, layer: dict[str, Any], types: Mapping[str, str], given: FixedType, before: int, common: dict[str, Any]
     ) -> Layer:
+        sources = [source for source in layer["inputs"] if source != RESTART]
         weight = layer["weight_data"]
         outputs = weight.shape[-1]
         places = layer.get("out_height", 1) * layer.get("out_width", 1)
@@ -93,6 +94,9 @@ class _Sizes:
             line=(layer["in_width"], rows * layer["n_chan"] * given.width) if convolves and self.streams else (0, 0),
             shares=True,
             convolves=convolves,
+            taps=weight.size // outputs**2 if _sums_windows(layer, _type(types, "weight")) else 0,
+            image=self.values[sources[0]] if convolves else 0,
+            saturated_bits=_saturated(_type(types, "result")),
             **common,
         )
 
@@ -136,6 +140,8 @@ class _Sizes:
             row = (layer.get("pool_height", 1) - 1) * layer["n_filt"] * given.width
             return {
                 "adder_bits": (taps - 1) * given.width,
+                "taps": taps,
+                "image": self.values[layer["inputs"][0]],
                 "shares": not self.streams,
                 "line": (layer["in_width"], row) if self.streams else (0, 0),
             }
@@ -148,22 +154,58 @@ def _neuron(layer: dict[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
     A leak of 0 takes no adder. A delayed reset compares what was kept once more. What forgets only compares.
     """
     membrane = _type(types, "membrane")
-    kept, factors = membrane.width, []
-    adders = 1
+    kept, saturated, factors, shifted = membrane.width, _saturated(membrane), [], []
+    adders = integrators = 1
     if "decay" in types:
         leaks = bool(np.any(layer["leak_data"]))
         adders += 2 * leaks
         factors.append((_factor(membrane) + leaks, _factor(_type(types, "decay"))))
+        shifted += factors[-1:] if _shifts(_type(types, "decay"), layer["decay_data"]) else []
     if "current" in types:
-        current = _type(types, "current")
-        factors.append((_factor(current), _factor(_type(types, "synapse"))))
+        current, synapse = _type(types, "current"), _type(types, "synapse")
+        factors.append((_factor(current), _factor(synapse)))
+        shifted += factors[-1:] if _shifts(synapse, layer["synapse_data"]) else []
+        saturated += _saturated(current)
         kept += current.width
         adders += 1
+        integrators += 1
     if "threshold" in types:
         adders += 2 + bool(layer.get("subtract")) + bool(layer.get("delayed"))
     if layer.get("forgets"):
         kept, adders = 0, 1
-    return {"factors": tuple(factors), "adder_bits": adders * membrane.width, "state_bits": kept, "shares": True}
+    return {
+        "factors": tuple(factors),
+        "adder_bits": adders * membrane.width,
+        "state_bits": kept,
+        "shares": True,
+        "shifted": tuple(shifted),
+        "integrators": integrators,
+        "saturated_bits": saturated,
+    }
+
+
+def _shifts(number: FixedType, values: Any) -> bool:
+    """Whether all neurons decay by one 0, 1, 2**-k or 1 - 2**-k: the rule of ``rtl.modules.Neurons.decay``."""
+    codes, one = {int(code) for code in np.ravel(number.code(np.asarray(values)))}, 1 << max(number.fraction, 0)
+    if len(codes) > 1 or number.fraction < 0:
+        return False
+    (code,) = codes
+    return 0 <= code <= one and any(part & (part - 1) == 0 for part in (code, one - code))
+
+
+def _sums_windows(layer: Mapping[str, Any], number: FixedType) -> bool:
+    """Whether a convolution only adds up each channel's own values: an average or sum pool (``rtl.layers``' rule)."""
+    weight = layer["weight_data"]
+    if "filt_width" not in layer or number.width > 1 or np.any(layer["bias_data"]):
+        return False
+    channels, outputs = weight.shape[-2:]
+    codes = number.code(weight.reshape(-1, channels, outputs))
+    return channels == outputs and np.array_equal(codes, np.broadcast_to(np.eye(channels), codes.shape))
+
+
+def _saturated(number: FixedType) -> int:
+    """Bits of the multiplexer that saturates a number of this type."""
+    return 0 if number.overflow == "AP_WRAP" else number.width
 
 
 def _type(types: Mapping[str, str], role: str, default: FixedType | None = None) -> FixedType:

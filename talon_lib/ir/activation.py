@@ -202,6 +202,7 @@ class Tabulated(Activation):
         remark=f"inputs of up to {TABLE_BITS} bits, for the table has 2^bits entries"
     )
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     @abstractmethod
     def function(self, x: Array) -> Array:
@@ -351,6 +352,7 @@ class Softmax(Activation):
         "is simulated; end the graph before it, for the largest input has the largest result",
     )
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     features: Any = None
     dim: int = -1

@@ -36,6 +36,7 @@ class Delay(Primitive):
     passes_type: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(False, "hls4ml has no layer that keeps the inputs of earlier steps")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     steps: Any
 

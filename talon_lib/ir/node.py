@@ -217,8 +217,8 @@ class Primitive(ABC):
     io_stream: ClassVar[Support] = Support()
     """What hls4ml takes of it where values come one place after the other."""
 
-    open_rtl: ClassVar[Support] = Support(False, "the open RTL flow is not built yet")
-    """What the project's own RTL takes of it."""
+    open_rtl: ClassVar[Support] = Support()
+    """What the project's own RTL takes of it, which is built from the same lowered layers (``rtl.layers``)."""
 
     def __post_init__(self) -> None:
         for hint in HINTS[:-1]:

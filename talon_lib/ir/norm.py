@@ -232,6 +232,7 @@ class LayerNorm(Normalization):
         "simulated; BatchNorm1d and BatchNorm2d are exact",
     )
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     normalized_shape: Any
     weight: Any = None

@@ -129,6 +129,7 @@ class MaxPool2d(Pool):
     io_stream: ClassVar[Support] = Support(
         remark="without dilation, with windows side by side (stride as kernel_size), padding for unsigned inputs only"
     )
+    open_rtl: ClassVar[Support] = io_parallel
 
     kernel_size: Any = (2, 2)
     stride: Any = None
@@ -206,6 +207,7 @@ class AvgPool2d(Pool):
         f"{TABLE_BITS} bits, for a table divides them"
     )
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     kernel_size: Any = (2, 2)
     stride: Any = None

@@ -26,6 +26,8 @@ from talon_lib.ir.node import (
     primitive,
 )
 
+BRANCHES = "the open RTL holds a chain of nodes, where no edges meet or part"
+
 
 class Wiring(Memoryless):
     """Family of the nodes that store nothing and compute nothing."""
@@ -49,6 +51,8 @@ class Input(Wiring):
 
     input_type: shape of one sample without batch, as ``np.array([784])`` or any sequence.
     """
+
+    open_rtl: ClassVar[Support] = Support(remark="one; the nodes behind it are a chain without branches")
 
     input_type: Any
 
@@ -85,6 +89,7 @@ class Output(Wiring):
     passes_values: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(remark="neither an Input's values nor the values of another Output")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = Support(remark="one, of more than an Input's values")
 
     output_type: Any = None
 
@@ -117,6 +122,7 @@ class Flatten(Wiring):
         remark="all dimensions, or dimensions without the channels, for hardware is channels last"
     )
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = io_parallel
 
     start_dim: int = 0
     end_dim: int = -1
@@ -193,6 +199,7 @@ class Concat(Passing):
 
     io_parallel: ClassVar[Support] = Support(remark="along the channels (dim 0)")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = Support(False, BRANCHES)
 
     num_inputs: int = 2
     dim: int = 0
@@ -223,6 +230,7 @@ class Skip(Passing):
 
     io_parallel: ClassVar[Support] = Support(remark="sums of values that hardware has in one order")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = Support(remark="of one edge")
 
     skip_type: str = "residual"
 
@@ -267,6 +275,7 @@ class ChannelSplit(Wiring):
     passes_type: ClassVar[bool] = True
     io_parallel: ClassVar[Support] = Support(remark="of the channels (dim 0)")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = Support(False, BRANCHES)
 
     split_sections: Any
     dim: int = 0

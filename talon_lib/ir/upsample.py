@@ -40,6 +40,7 @@ class Upsample(Memoryless):
 
     io_parallel: ClassVar[Support] = Support(remark="mode nearest, each value repeated a whole number of times")
     io_stream: ClassVar[Support] = io_parallel
+    open_rtl: ClassVar[Support] = Support(False, "the open RTL has no module for it")
 
     scale_factor: Any = 2
     size: Any = None

@@ -62,6 +62,18 @@ _COLUMNS = (
     ("holds", "fits", _TEXT, 40),
     ("limiting_resource", "used up first", _TEXT, 84),
     ("csim_status", "csim", _TEXT, 62),
+    ("open_rtl_lut", "LUT, Yosys", _WHOLE, 80),
+    ("open_rtl_ff", "FF, Yosys", _WHOLE, 76),
+    ("open_rtl_dsp", "DSP, Yosys", _WHOLE, 80),
+    ("open_rtl_bram", "RAMB18, Yosys", _WHOLE, 102),
+    ("open_rtl_cycles_per_step", "cycles a step, Verilator", _WHOLE, 148),
+    ("open_rtl_fmax_mhz", "MHz, ECP5", _TIME, 78),
+    ("open_rtl_status", "open RTL", _TEXT, 68),
+    ("vitis_lut", "LUT, Vitis", _WHOLE, 76),
+    ("vitis_ff", "FF, Vitis", _WHOLE, 72),
+    ("vitis_dsp", "DSP, Vitis", _WHOLE, 76),
+    ("vitis_bram", "RAMB18, Vitis", _WHOLE, 98),
+    ("vitis_latency_cycles", "cycles a step, Vitis", _WHOLE, 124),
     ("status", "status", _TEXT, 58),
     ("point_id", "point id", _TEXT, 140),
 )
@@ -91,17 +103,27 @@ for (const [range, spans] of ranges) {
 def points_source(frame: pd.DataFrame) -> ColumnDataSource:
     """All points, for the table and for the marks in the plots."""
     data: dict[str, Any] = {}
-    for name, _, form, _ in _COLUMNS:
+    shown = [column for column in _COLUMNS if not _is_measured(column[0]) or _is_known(frame[column[0]])]
+    for name, _, form, _ in shown:
         column = frame[name]
         data[name] = column.fillna("").tolist() if form == _TEXT else column.astype("float64").to_numpy(copy=True)
     data["score"] = (frame["score"] * 100).to_numpy(copy=True)
-    words = frame[[name for name, _, form, _ in _COLUMNS if form == _TEXT] + ["strategy", "io_type"]].fillna("")
+    words = frame[[name for name, _, form, _ in shown if form == _TEXT] + ["strategy", "io_type"]].fillna("")
     reuse, steps = frame["reuse_factor"], frame["timesteps"]
     data["search"] = [
         f"{' '.join(map(str, row))} reuse={r} steps={s}".lower()
         for row, r, s in zip(words.itertuples(index=False), reuse, steps, strict=True)
     ]
     return ColumnDataSource(data)
+
+
+def _is_measured(name: str) -> bool:
+    """Whether it is a column of a synthesis, which most sweeps do not ask for."""
+    return name.startswith(("open_rtl_", "vitis_"))
+
+
+def _is_known(values: pd.Series) -> bool:
+    return bool((values.notna() & (values != "not_run")).any())
 
 
 def preset_select(names: Sequence[str], first: str, preset: GroupFilter, ranges: list[tuple[Range1d, Spans]]) -> Select:
@@ -139,7 +161,7 @@ def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, M
     columns = [
         TableColumn(field=name, title=title, width=width, formatter=_formatter(form))
         for name, title, form, width in _COLUMNS
-        if _says_something(name, source.data[name])
+        if name in source.data and _says_something(name, source.data[name])
     ]
     table = DataTable(
         source=source,

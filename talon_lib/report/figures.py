@@ -355,7 +355,7 @@ def hardware_figure(network: str, points: pd.DataFrame, colour: Mapping[str, str
         y_range=span_range((float(points["latency_us"].min()) / 1.6, float(points["latency_us"].max()) * 1.8)),
     )
     for axis, span in ((plot.xaxis, plot.x_range), (plot.yaxis, plot.y_range)):
-        axis.ticker = _log_ticks(span.start, span.end)
+        axis.ticker = log_ticks(span.start, span.end)
         axis.formatter = NumeralTickFormatter(format="0,0.[000000]")
     plot.add_layout(Span(location=100, dimension="height", line_color=MUTED, line_dash="dashed", line_width=1.2))
     axes = [
@@ -405,8 +405,8 @@ def hardware_figure(network: str, points: pd.DataFrame, colour: Mapping[str, str
 _DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot", "14 4", "2 8", "14 3 2 3 2 3")
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of every decade; the decades alone where they are many."""
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks from one to another: 1, 2 and 5 of every decade; the decades alone where they are many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 2, 5) if last - first <= 4 else (1,)
     return [

@@ -20,8 +20,9 @@ from markupsafe import Markup
 from talon_lib.cost.preset import EnergyPreset, get_preset, parse_preset
 from talon_lib.errors import ConfigError
 from talon_lib.files import whole
-from talon_lib.report import controls, figures, tables
+from talon_lib.report import controls, figures, measured, tables
 from talon_lib.report.style import EVENT_PARTS, MARKERS, PARTS, Spans, colours
+from talon_lib.sweep.collect import missing_tools
 from talon_lib.sweep.schema import GROUPS, describe
 
 _COMPONENTS: Any = ["bokeh", "bokeh-widgets", "bokeh-tables"]
@@ -57,8 +58,8 @@ _MEANING = {
         "Not measured",
         "First-order estimates of what hls4ml asks of Vitis HLS, no bounds: products divided by the effective reuse "
         "factor, widths against DSP slices, words against block RAM (docs/estimates.md). The depth of pipelines, "
-        "control and routing are not counted, and the target clock is taken to be met. No synthesis of these designs "
-        "stands behind them; what is known of their error is in docs/estimates.md. Fmax is unknown here.",
+        "control and routing are not counted, and the target clock is taken to be met. No synthesis enters them; "
+        "what is known of their error is in docs/estimates.md. Fmax is unknown here.",
     ),
     "calibration": (
         "Fitted",
@@ -70,6 +71,23 @@ _MEANING = {
         "Executed",
         "The C++ of the hls4ml project was compiled and run on the first samples, and every spike, membrane and output "
         "compared with the simulation. Bits are judged, time is not.",
+    ),
+    "open_rtl": (
+        "Measured",
+        "SystemVerilog of our own, which is another design than the hls4ml project. LUTs, FFs, DSPs and block RAM are "
+        "those of Yosys' netlist for the family, before place and route; no figures of Vitis or Vivado. Verilator ran "
+        "the same source on the first samples, counted the cycles, and compared every result and membrane with the "
+        "simulation. The clock is nextpnr's after place and route for Lattice ECP5, a device that is not the sweep's.",
+    ),
+    "open_rtl_estimate": (
+        "Not measured",
+        "Estimates of that RTL by the formulas of docs/estimates.md. How far they are off stands beside the "
+        "measurements.",
+    ),
+    "vitis": (
+        "Measured",
+        "What Vitis HLS reports of the hls4ml project that it has synthesised, before place and route, and what Vivado "
+        "reports after its synthesis where that was asked for. Power is at Vivado's default activity.",
     ),
 }
 
@@ -93,6 +111,9 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "fitting": tables.fitting(frame),
         "calibrations": tables.sources(frame, "calibration"),
         "csim": tables.csim(frame),
+        "rtl": _open_rtl(frame) if measured.asked(frame, "open_rtl") else None,
+        "vitis": _vitis(frame) if measured.asked(frame, "vitis") else None,
+        "missing": missing_tools(table),
         "legend": _legend(frame),
         "default_preset": tables.default_preset(tables.presets(frame)),
         "losses": [(case, tables.loss(frame, case)) for case in tables.cases(frame)],
@@ -163,7 +184,9 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, list[str]]:
     """Fill ``roots`` with every figure; returns the element ids by section."""
-    found: dict[str, list[str]] = {name: [] for name in ("bits", "pareto", "energy", "events", "steps", "hardware")}
+    found: dict[str, list[str]] = {
+        name: [] for name in ("bits", "pareto", "energy", "events", "steps", "hardware", "open_rtl")
+    }
     colour = colours(tables.precisions(frame))
     names = tables.presets(frame)
     first = tables.default_preset(names)
@@ -196,6 +219,9 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
         designs = frame[(frame["network"] == network) & (frame["used"] > 0) & (frame["latency_us"] > 0)]
         if not designs.empty:
             found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, designs, colour)))
+    for index, (_, own) in enumerate(measured.open_rtl(frame).groupby("network", sort=False)):
+        for metric, plot in measured.figures(own, colour):
+            found["open_rtl"].append(roots.add(f"open-rtl-{index}-{metric}", plot))
     select = controls.preset_select(names, first, preset, ranges) if ranges and len(names) > 1 else None
     if select is not None:
         roots.add("preset-pareto", select)
@@ -281,12 +307,46 @@ def _sources(frame: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for group, (state, text) in _MEANING.items():
         names = [field.name for field in GROUPS[group] if not field.name.endswith("_source")]
-        known = int(frame[f"{group}_source"].notna().sum())
+        columns = tables.source_columns(group)
+        known = int(frame[columns].notna().any(axis=1).sum())
         values = tables.sources(frame, group)
         found.append(
             {"group": group, "state": state, "text": text, "columns": names, "values": values, "points": known}
         )
     return found
+
+
+def _open_rtl(frame: pd.DataFrame) -> dict[str, Any]:
+    """What the section on the open RTL says."""
+    rows = measured.open_rtl(frame)
+    compared = rows[rows["open_rtl_values"].notna()]
+    return {
+        "rows": measured.pairs(rows, "open-rtl"),
+        "ratios": measured.ratios(rows, "open-rtl"),
+        "counted": _names(rows["open_rtl_source"]),
+        "proved": _names(rows["open_rtl_proof_source"]),
+        "routed": _names(rows["open_rtl_fmax_source"]),
+        "compared": len(compared),
+        "equal": len(compared) - int((compared["open_rtl_status"] == "different").sum()),
+        "values": int(compared["open_rtl_values"].sum()),
+        "problems": measured.problems(frame, "open_rtl"),
+    }
+
+
+def _vitis(frame: pd.DataFrame) -> dict[str, Any]:
+    """What the section on Vitis says."""
+    rows = measured.vitis(frame)
+    return {
+        "rows": measured.pairs(rows, "vitis"),
+        "ratios": measured.ratios(rows, "vitis"),
+        "tools": _names(rows["vitis_source"]),
+        "vivado": bool(rows["vivado_lut"].notna().any()),
+        "problems": measured.problems(frame, "vitis"),
+    }
+
+
+def _names(values: pd.Series) -> list[str]:
+    return sorted(set(values.dropna()))
 
 
 def _preset(name: str, plan: Mapping[str, Any]) -> EnergyPreset | dict[str, str]:

@@ -21,6 +21,7 @@ from talon_lib.errors import TalonError
 from talon_lib.fixed import parse_type
 from talon_lib.precision import Precision
 from talon_lib.sweep.pareto import front
+from talon_lib.sweep.schema import GROUPS
 
 TOLERANCE = 0.01
 """One point of accuracy: what fewer bits may cost."""
@@ -302,6 +303,10 @@ def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def sources(frame: pd.DataFrame, group: str) -> list[str]:
-    """The values of a group's source column that occur."""
-    column = f"{group}_source"
-    return sorted(set(frame[column].dropna())) if column in frame else []
+    """The values of a group's source columns that occur, column by column."""
+    return [value for column in source_columns(group) for value in sorted(set(frame[column].dropna()))]
+
+
+def source_columns(group: str) -> list[str]:
+    """The columns of a group that say where its figures are from: one, or one for each of its tools."""
+    return [field.name for field in GROUPS[group] if field.name.endswith("_source")]

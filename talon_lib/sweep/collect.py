@@ -25,8 +25,9 @@ from talon_lib.cost.preset import EnergyPreset, get_preset, parse_preset
 from talon_lib.cost.work import NodeWork
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.files import whole
+from talon_lib.sweep import open_rtl
 from talon_lib.sweep.estimates import estimate_columns
-from talon_lib.sweep.points import result_path
+from talon_lib.sweep.points import STAGES, result_path
 from talon_lib.sweep.schema import AXES, SCHEMA
 
 SIMULATE_SOURCE = "simulated"
@@ -35,6 +36,7 @@ EVENT_SOURCE = "analytic: simulated events"
 BREAK_EVEN_SOURCE = "analytic: after Yan et al. 2024, simulated events"
 
 _SEVERITY = ("ok", "unsupported", "timeout", "failed")
+_STATUSES = (*_SEVERITY, "missing")
 
 Envelope = Mapping[str, Any]
 
@@ -53,7 +55,9 @@ def collect(plan: Mapping[str, Any], results: Path) -> pa.Table:
     rows = []
     presets = _presets(plan)
     for point in plan["points"]:
-        jobs = {stage: load(stage, point[stage]) for stage in ("simulate", "project", "csim") if point[stage]}
+        jobs = {stage: load(stage, point[stage]) for stage in STAGES if point[stage]}
+        if "synth" in jobs and jobs["project"]["result"] is None:  # there was nothing to work on, for the reason there
+            del jobs["synth"]
         preset = presets[point["energy_preset"]]
         rows.append(_row(point, jobs, plan["configuration"]["stages"], preset, calibration))
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -106,7 +110,7 @@ def read_result(path: Path, stage: str) -> Envelope:
         content = json.loads(path.read_text())
         if content["stage"] != stage or (content["status"] == "ok") != (content["result"] is not None):
             raise ValueError
-        if content["status"] not in _SEVERITY or (content["status"] != "ok" and not content["reason"]):
+        if content["status"] not in _STATUSES or (content["status"] != "ok" and not content["reason"]):
             raise ValueError
     except FileNotFoundError:
         return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}
@@ -125,6 +129,7 @@ def _row(
     calibration: Calibration | None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"point_id": point["id"], **{field.name: point[field.name] for field in AXES}}
+    row |= open_rtl.columns(point, jobs.get("rtl"))
     nodes: dict[str, dict[str, Any]] = {}
     simulated = jobs["simulate"]["result"]
     if simulated is not None:
@@ -135,13 +140,17 @@ def _row(
         if simulated["hardware"] is not None:  # floating point has none
             effective = _effective_reuse(jobs.get("project"))
             row |= estimate_columns(point, simulated["hardware"], effective, calibration, nodes)
+            if "rtl" in jobs and jobs["rtl"]["status"] != "unsupported":  # else there is nothing to estimate
+                row |= open_rtl.estimate_columns(point, simulated["hardware"])
         work = {name: NodeWork.of(own["work"]) for name, own in simulated["nodes"].items()}
         row |= vars(metrics(work, point["timesteps"]))
         row |= _event_columns(point, work, nodes, preset, row.get("latency_us"))
+        row |= _routed_energy(point, work, preset, row.get("open_rtl_latency_us"))
         if simulated["one_pass"]:  # else a network without spikes and memory is no opponent
             row |= _break_even_columns(point["timesteps"], work, preset)
     row |= _project_columns(jobs.get("project"))
     row |= _csim_columns(jobs.get("csim"), stages)
+    row |= _vitis_columns(jobs.get("synth"))
     row |= _status(jobs, row)
     return row | {"nodes": list(nodes.values())}
 
@@ -223,6 +232,16 @@ def _event_columns(
     return found
 
 
+def _routed_energy(
+    point: Mapping[str, Any], work: Mapping[str, NodeWork], preset: EnergyPreset, latency_us: float | None
+) -> dict[str, Any]:
+    """Energy at a routed design's own clock: the open RTL works on every synapse in every step."""
+    if latency_us is None:
+        return {}
+    priced = energy(work, point["timesteps"], preset, "clock", latency_us)
+    return {} if priced is None else {"open_rtl_energy_uj": priced.total / 1e6}
+
+
 def _break_even_columns(steps: int, work: Mapping[str, NodeWork], preset: EnergyPreset) -> dict[str, Any]:
     found = break_even(work, steps, preset)
     if found is None:
@@ -272,12 +291,68 @@ def _csim_columns(csim: Envelope | None, stages: Mapping[str, Any]) -> dict[str,
     }
 
 
+_VITIS = {
+    "vitis_lut": "lut",
+    "vitis_ff": "ff",
+    "vitis_dsp": "dsp",
+    "vitis_bram": "bram18",
+    "vitis_uram": "uram",
+    "vitis_latency_cycles": "latency_cycles_max",
+    "vitis_interval_cycles": "interval_cycles_max",
+    "vitis_clock_ns": "clock_estimated_ns",
+    "vitis_cosim_equal": "cosim_equal",
+    "vivado_lut": "vsynth_lut",
+    "vivado_ff": "vsynth_ff",
+    "vivado_dsp": "vsynth_dsp",
+    "vivado_bram": "vsynth_bram18",
+    "vivado_wns_ns": "wns_ns",
+    "vivado_power_w": "power_w",
+}
+"""Columns, and the fields of ``hls.reports.SynthReport`` that they hold."""
+
+
+def _vitis_columns(synth: Envelope | None) -> dict[str, Any]:
+    if synth is None:
+        return {"vitis_status": "not_run"}
+    found = synth["result"]
+    if found is None:
+        return {"vitis_status": synth["status"], "vitis_reason": synth["reason"]}
+    report = found["report"]
+    row = {column: report[field] for column, field in _VITIS.items()}
+    row |= {"vitis_status": "ok", "vitis_source": found["source"]}
+    if report["vsynth_lut"] is not None:
+        row["vivado_source"] = f"vivado-{report['vsynth_version'] or 'unknown'}"
+    return row
+
+
 def _status(jobs: Mapping[str, Envelope], row: Mapping[str, Any]) -> dict[str, Any]:
-    verdicts = [(job["status"], f"{stage}: {job['reason']}") for stage, job in jobs.items()]
+    # what our RTL cannot hold, or AMD's tools that are missing, are no fault of the point
+    verdicts = [
+        (job["status"], f"{stage}: {job['reason']}")
+        for stage, job in jobs.items()
+        if stage != "rtl" and job["status"] in _SEVERITY
+    ]
+    if row.get("open_rtl_status") in ("failed", "timeout"):
+        verdicts.append((row["open_rtl_status"], f"rtl: {row['open_rtl_reason']}"))
     if row.get("csim_status") == "different":
         verdicts.append(("failed", f"csim: differs from simulation at {row['csim_reason']}"))
+    if row.get("open_rtl_status") == "different":
+        verdicts.append(("failed", f"rtl: differs from simulation at {row['open_rtl_reason']}"))
+    if row.get("vitis_cosim_equal") is False:
+        verdicts.append(("failed", "synth: cosim differs from simulation"))
     status, reason = max(verdicts, key=lambda verdict: _SEVERITY.index(verdict[0]))
     return {"status": status, "reason": None if status == "ok" else reason}
+
+
+def missing_tools(table: pa.Table) -> list[str]:
+    """What the tools that are not installed would add, and how to get them; a line for each."""
+    found: dict[str, None] = {}
+    for row in table.select(["open_rtl_missing", "vitis_status", "vitis_reason"]).to_pylist():
+        found |= dict.fromkeys((row["open_rtl_missing"] or "").split(open_rtl.AND))
+        if row["vitis_status"] == "missing":
+            found[row["vitis_reason"]] = None
+    found.pop("", None)
+    return list(found)
 
 
 def summary(table: pa.Table) -> str:

@@ -49,6 +49,7 @@ def launch(
     table = collect.read_table(folder / "metrics.parquet")
     yield collect.summary(table)
     yield from _failures(table)
+    yield from collect.missing_tools(table)
     yield f"table:  {folder / 'metrics.parquet'}"
     yield f"report: {folder / 'report.html'}"
 
@@ -100,7 +101,8 @@ def _forget_failures(folder: Path, plan: points.Plan) -> None:
     for stage, jobs in plan.jobs.items():
         for key in jobs:
             path = points.result_path(folder, stage, key)
-            if collect.read_result(path, stage)["status"] != "ok":
+            found = collect.read_result(path, stage)
+            if found["status"] != "ok" or found["result"].get("problems"):  # a tool may be there by now
                 path.unlink(missing_ok=True)
 
 

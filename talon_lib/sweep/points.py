@@ -27,10 +27,14 @@ from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, needs_calibration
+from talon_lib.rtl.yosys import family_of
 from talon_lib.sweep.spec import Network, SweepSpec
 
-STAGE_VERSIONS = {"simulate": 4, "project": 2, "csim": 2, "estimate": 2, "energy": 2}
+STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
 """Raise a stage's number when its results change: its jobs run again."""
+
+STAGES = ("simulate", "project", "csim", "rtl", "synth")
+"""Those that run as jobs."""
 
 
 def digest(*parts: Any) -> str:
@@ -41,12 +45,16 @@ def digest(*parts: Any) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a stage: its key, the arguments of the ``talon-dse`` verb of the stage's name, and what to call it."""
+    """One run of a stage: its key, the arguments of the ``talon-dse`` verb of the stage's name, and what to call it.
+
+    after: the key of the project whose folder it works on, where it does.
+    """
 
     stage: str
     key: str
     arguments: tuple[str, ...]
     label: str
+    after: str | None = None
 
     @property
     def command(self) -> str:
@@ -71,6 +79,8 @@ class Point:
     simulate: str
     project: str | None
     csim: str | None
+    rtl: str | None
+    synth: str | None
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ class Plan:
 def plan(spec: SweepSpec) -> Plan:
     """Resolve a configuration. Reads every network and dataset once; raises TalonError for what cannot be right."""
     points: list[Point] = []
-    jobs: dict[str, dict[str, Job]] = {"simulate": {}, "project": {}, "csim": {}}
+    jobs: dict[str, dict[str, Job]] = {stage: {} for stage in STAGES}
     graphs, data = {}, {}
     precisions = [Precision.parse(value) for value in spec.precisions]
     presets = {given: get_preset(given) for given in spec.energy_presets}
@@ -134,18 +144,26 @@ def plan(spec: SweepSpec) -> Plan:
             simulate = stem.simulate()
             jobs["simulate"][simulate.key] = simulate
             for design in _designs(spec):
-                project = stem.project(*design) if spec.stages.project and precision.is_fixed else None
-                csim = stem.csim(*design[-2:]) if spec.stages.csim and precision.is_fixed else None
-                for job in (project, csim):
-                    if job is not None:
-                        jobs[job.stage][job.key] = job
+                made = stem.hardware(*design) if precision.is_fixed else {}
+                for job in made.values():
+                    jobs[job.stage][job.key] = job
                 for given, preset in presets.items():
                     # a file's content is part of what the point is, as that of every file is
                     identity = [preset.name, preset.as_dict()] if is_file(given) else preset.name
-                    points.append(_point(stem, design, preset.name, identity, simulate, project, csim))
-    calibration = None if spec.calibration is None else calibrations.load(spec.calibration)
+                    points.append(_point(stem, design, preset.name, identity, simulate, made))
+    calibration = None if spec.calibration is None else _calibration(spec.calibration)
     named = {preset.name: preset for preset in presets.values()}
     return Plan(spec, tuple(points), jobs, graphs, data, named, calibration)
+
+
+def _calibration(path: Path) -> Calibration:
+    found = calibrations.load(path)
+    if found.flow != "hls4ml":  # its intervals would stand beside estimates of other designs
+        raise ConfigError(
+            f"calibration: {path} is of the estimates of {found.flow}, and a sweep's intervals are of those of hls4ml; "
+            "take one of talon-dse calibrate --flow vitis"
+        )
+    return found
 
 
 def _check_fit(network: Network, graph: Graph, dataset: datasets.Dataset, precisions: list[Precision]) -> None:
@@ -181,9 +199,7 @@ def _designs(spec: SweepSpec) -> Iterator[Design]:
     )
 
 
-def _point(
-    stem: _Stem, design: Design, preset: str, priced: Any, simulate: Job, project: Job | None, csim: Job | None
-) -> Point:
+def _point(stem: _Stem, design: Design, preset: str, priced: Any, simulate: Job, hardware: Mapping[str, Job]) -> Point:
     reuse, part, clock, strategy, io_type = design
     return Point(
         id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, priced),
@@ -197,8 +213,7 @@ def _point(
         io_type=io_type,
         energy_preset=preset,
         simulate=simulate.key,
-        project=project.key if project else None,
-        csim=csim.key if csim else None,
+        **{stage: hardware[stage].key if stage in hardware else None for stage in STAGES[1:]},
     )
 
 
@@ -220,6 +235,43 @@ class _Stem:
         arguments = [*self._data_arguments(samples.simulate), f"--readout={self.network.readout}"]
         return self._job("simulate", identity, arguments)
 
+    def hardware(self, reuse: int, part: str, clock: float, strategy: str, io_type: str) -> dict[str, Job]:
+        """The jobs of one design, by stage."""
+        made = {}
+        synth = self.spec.synth
+        chosen = self.network.name, self.precision.name, reuse
+        vitis = synth.takes("vitis", *chosen)
+        if self.spec.stages.project:
+            stimuli = synth.samples if vitis and "cosim" in synth.steps else 0
+            made["project"] = self.project(reuse, part, clock, strategy, io_type, stimuli)
+        if self.spec.stages.csim:
+            made["csim"] = self.csim(strategy, io_type)
+        if synth.takes("open-rtl", *chosen):
+            made["rtl"] = self.rtl(reuse, part)
+        if vitis:
+            made["synth"] = self.synth(made["project"])
+        return made
+
+    def rtl(self, reuse: int, part: str) -> Job:
+        synth = self.spec.synth
+        family = family_of(resolve_part(part))
+        targets = [*([family] if family else []), *(["ecp5"] if synth.place_and_route else [])]
+        arguments = [
+            *self._data_arguments(None),
+            f"--reuse-factor={reuse}",
+            f"--verify={synth.samples}",
+            *(f"--count={target}" for target in targets),
+            f"--timeout={synth.timeout_s!r}",
+        ]
+        return self._job("rtl", [self._types(), reuse, synth.samples, targets], arguments, f"R={reuse}")
+
+    def synth(self, project: Job) -> Job:
+        """Works on the folder that the job of the project makes, which the rule puts first."""
+        synth = self.spec.synth
+        arguments = ["--flow=vitis", *(f"--step={step}" for step in synth.steps), f"--timeout={synth.timeout_s!r}"]
+        key = digest("synth", STAGE_VERSIONS["synth"], project.key, sorted(synth.steps))
+        return Job("synth", key, tuple(arguments), project.label, after=project.key)
+
     def csim(self, strategy: str, io_type: str) -> Job:
         samples = self.spec.samples.csim
         identity = [self._types(), strategy, io_type, samples]
@@ -227,8 +279,10 @@ class _Stem:
         arguments.append(f"--timeout={self.spec.stages.csim_timeout_s!r}")  # a limit, no part of the result's identity
         return self._job("csim", identity, arguments)
 
-    def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str) -> Job:
+    def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str, stimuli: int) -> Job:
+        """stimuli: samples that cosim repeats, without which a project does not depend on a run's data."""
         identity = [self._types(), reuse, resolve_part(part), clock, strategy, io_type]
+        identity += [[stimuli, *self._run()]] if stimuli else []
         arguments = [
             *self._data_arguments(None),
             f"--reuse-factor={reuse}",
@@ -236,8 +290,13 @@ class _Stem:
             f"--clock-period={clock!r}",
             f"--strategy={strategy}",
             f"--io-type={io_type}",
+            *([f"--stimuli={stimuli}"] if stimuli else []),
         ]
         return self._job("project", identity, arguments, f"R={reuse}")
+
+    def _run(self) -> list[Any]:
+        """What the inputs of a run depend on, beside how many samples there are."""
+        return [self.data, self.network.encoding.describe(), self.steps]
 
     def _types(self) -> list[Any]:
         """What the number types of the network depend on."""
@@ -261,7 +320,7 @@ class _Stem:
         return arguments
 
     def _job(self, stage: str, identity: list[Any], arguments: list[str], *detail: str) -> Job:
-        run = [self.data, self.network.encoding.describe(), self.steps] if stage != "project" else []
+        run = self._run() if stage != "project" else []
         key = digest(stage, STAGE_VERSIONS[stage], identity, run)
         graph = str(self.network.graph)
         label = " ".join([self.network.name, self.precision.name, *detail])

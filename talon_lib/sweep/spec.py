@@ -54,9 +54,17 @@ def axis(description: str, default: list[Any] | None = None) -> Any:
 
 
 def _one_or_list(schema: dict[str, Any]) -> None:
-    """Say in the JSON schema of an axis that a single value stands for a list of it, and that none is there twice."""
-    listed = {key: schema.pop(key) for key in ("type", "items", "minItems")} | {"uniqueItems": True}
-    schema["anyOf"] = [listed, listed["items"]]
+    """Say in the JSON schema of a list that a single value stands for a list of it, and that none is there twice."""
+    lists = schema.pop("anyOf", None) or [
+        {key: schema.pop(key) for key in ("type", "items", "minItems") if key in schema}
+    ]
+    listed, *null = lists
+    schema["anyOf"] = [listed | {"uniqueItems": True}, listed["items"], *null]
+
+
+def some(description: str, default: list[Any] | None = None) -> Any:
+    """A field that holds some values, none twice; a single value stands for a list of it."""
+    return Field(default=default, description=description, json_schema_extra=_one_or_list)
 
 
 def _encoding(value: Any) -> datasets.Encoding:
@@ -154,6 +162,49 @@ class Samples(Strict):
     csim: Positive | None = Field(default=50, description="test samples that C simulation repeats")
 
 
+class Synth(Strict):
+    """Which designs are synthesised, and by which tools; none unless told."""
+
+    flows: list[Literal["open-rtl", "vitis"]] = some(
+        "open-rtl: our own RTL, Verilator and Yosys; vitis: AMD's tools on the hls4ml projects", []
+    )
+    networks: list[str] | None = some("names of those that are synthesised; null takes all")
+    precisions: list[str] | None = some("names, likewise; floating point never is")
+    reuse_factors: list[Positive] | None = some("likewise")
+    samples: Positive = Field(default=5, description="test samples that Verilator, or cosim, repeats")
+    place_and_route: bool = Field(
+        default=False, strict=True, description="open-rtl: place and route for Lattice ECP5 too, for a clock frequency"
+    )
+    steps: list[Literal["synth", "cosim", "export", "vsynth", "bitfile"]] = some(
+        "vitis: what its tools do; the others work on the result of synth", ["synth"]
+    )
+    timeout_s: float = Field(
+        default=14400.0, strict=True, gt=0, allow_inf_nan=False, description="seconds that one program may take"
+    )
+
+    @field_validator("flows", "networks", "precisions", "reuse_factors", "steps", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return value if value is None or isinstance(value, list) else [value]
+
+    @field_validator("flows", "networks", "precisions", "reuse_factors", "steps")
+    @classmethod
+    def _check_distinct(cls, values: list[Any] | None) -> list[Any] | None:
+        return None if values is None else _distinct(values)
+
+    @field_validator("steps")
+    @classmethod
+    def _begin_with_synth(cls, steps: list[str]) -> list[str]:
+        if "synth" not in steps:
+            raise ValueError("the steps need synth, whose result the others work on")
+        return steps
+
+    def takes(self, flow: str, network: str, precision: str, reuse_factor: int) -> bool:
+        """Whether the design is synthesised by that flow."""
+        chosen = ((self.networks, network), (self.precisions, precision), (self.reuse_factors, reuse_factor))
+        return flow in self.flows and all(names is None or name in names for names, name in chosen)
+
+
 class Stages(Strict):
     """Which of the costly stages to run; simulation always runs."""
 
@@ -185,6 +236,7 @@ class SweepSpec(Strict):
     hardware: Hardware = Field(default_factory=Hardware, description="the other axes of a project")
     samples: Samples = Field(default_factory=Samples, description="how many samples each stage takes")
     stages: Stages = Field(default_factory=Stages, description="which costly stages run")
+    synth: Synth = Field(default_factory=Synth, description="which designs are synthesised; docs/synthesis.md")
     calibration: Path | None = Field(
         default=None, description="what talon-dse calibrate wrote: estimates carry intervals; docs/estimates.md"
     )
@@ -220,6 +272,22 @@ class SweepSpec(Strict):
     @model_validator(mode="after")
     def _names_differ(self) -> SweepSpec:
         _distinct([network.name for network in self.networks])
+        return self
+
+    @model_validator(mode="after")
+    def _synthesises_what_there_is(self) -> SweepSpec:
+        there: dict[str, list[Any]] = {
+            "networks": [network.name for network in self.networks],
+            "precisions": [Precision.parse(value).name for value in self.precisions],
+            "reuse_factors": self.reuse_factors,
+        }
+        for key, names in there.items():
+            for name in getattr(self.synth, key) or []:
+                if name not in names:
+                    known = ", ".join(map(str, names))
+                    raise ValueError(f"synth.{key}: {name!r} is not among the sweep's {key}, which are {known}")
+        if "vitis" in self.synth.flows and not self.stages.project:
+            raise ValueError("synth.flows: vitis works on hls4ml projects, which stages.project switches off")
         return self
 
 

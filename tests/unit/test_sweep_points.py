@@ -19,7 +19,7 @@ from talon_lib.precision import Precision
 from talon_lib.sweep import points, spec
 from talon_lib.sweep.points import STAGE_VERSIONS, Plan
 
-STAGES = ("simulate", "project", "csim")
+STAGES = ("simulate", "project", "csim", "rtl", "synth")
 
 
 def graph(weight: float = 0.5, threshold: float = 1.0) -> ir.Graph:
@@ -50,7 +50,7 @@ def save_data(path: Path, frames: bool = False, **changes: np.ndarray) -> None:
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """One point with all three jobs at a precision that is calibrated."""
+    """One point with all jobs at a precision that is calibrated."""
     monkeypatch.chdir(tmp_path)
     ir.write(tmp_path / "net.nir", graph())
     save_data(tmp_path / "data.npz")
@@ -62,11 +62,16 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "networks": [{"name": "net", "graph": "net.nir", "data": "data.npz", "timesteps": 2}],
         "precisions": "int8",
         "samples": {"calibration": 4, "simulate": 5, "csim": 2},
+        "synth": {"flows": ["open-rtl", "vitis"]},
     }
 
 
 def plan(values: dict[str, Any]) -> Plan:
     return points.plan(spec.parse(values))
+
+
+def counted(made: Plan) -> dict[str, int]:
+    return {stage: len(jobs) for stage, jobs in made.jobs.items()}
 
 
 def keys(values: dict[str, Any]) -> dict[str, str | None]:
@@ -90,30 +95,41 @@ GIVEN = "ap_fixed<12,4>"
 MIXED = {"name": "mixed", "weight": "ap_fixed<12,4>", "result": "ap_fixed<12,4>"}
 
 # what is changed, to what, and the stages whose key changes at a calibrated and at a given precision
+ALL = " ".join(STAGES)
 DEPENDS: list[tuple[str, Any, str, str]] = [
     ("name", "other", "", ""),
     ("network.name", "other", "", ""),
-    ("network.dt", 5e-5, "simulate project csim", "simulate project csim"),
+    ("network.dt", 5e-5, ALL, ALL),
     ("network.dt", 1e-4, "", ""),  # what the file says
-    ("network.timesteps", 3, "simulate project csim", "simulate csim"),
+    ("network.timesteps", 3, ALL, "simulate csim rtl"),
     ("network.readout", "first_spike", "simulate", "simulate"),
-    ("network.encoding", "rate", "simulate project csim", "simulate csim"),
-    ("network.labels", "y.npy", "simulate project csim", "simulate csim"),
-    ("reuse_factors", 4, "project", "project"),
+    ("network.encoding", "rate", ALL, "simulate csim rtl"),
+    ("network.labels", "y.npy", ALL, "simulate csim rtl"),
+    ("reuse_factors", 4, "project rtl synth", "project rtl synth"),
     ("energy_presets", "zcu102", "", ""),
-    ("hardware.part", "pynq_z2", "project", "project"),
-    ("hardware.clock_period_ns", 10.0, "project", "project"),
-    ("hardware.strategy", "Resource", "project csim", "project csim"),
-    ("hardware.io_type", "io_stream", "project csim", "project csim"),
-    ("samples.calibration", 3, "simulate project csim", ""),
+    ("hardware.part", "pynq_z2", "project rtl synth", "project rtl synth"),
+    ("hardware.part", "xczu7ev-ffvc1156-2-e", "project synth", "project synth"),  # of the same family
+    ("hardware.clock_period_ns", 10.0, "project synth", "project synth"),
+    ("hardware.strategy", "Resource", "project csim synth", "project csim synth"),
+    ("hardware.io_type", "io_stream", "project csim synth", "project csim synth"),
+    ("samples.calibration", 3, ALL, ""),
     ("samples.simulate", 4, "simulate", "simulate"),
     ("samples.csim", 3, "csim", "csim"),
     ("stages.csim_timeout_s", 60.0, "", ""),
+    ("synth.networks", "net", "", ""),
+    ("synth.reuse_factors", 1, "", ""),
+    ("synth.samples", 3, "rtl", "rtl"),
+    ("synth.place_and_route", True, "rtl", "rtl"),
+    ("synth.steps", ["synth", "vsynth"], "synth", "synth"),
+    ("synth.steps", ["synth", "cosim"], "project synth", "project synth"),  # which the stimuli are in
+    ("synth.timeout_s", 60.0, "", ""),
 ]
 
 
 @pytest.mark.parametrize("precision", ["int8", GIVEN])
-@pytest.mark.parametrize(("axis", "value", "calibrated", "given"), DEPENDS, ids=[row[0] for row in DEPENDS])
+@pytest.mark.parametrize(
+    ("axis", "value", "calibrated", "given"), DEPENDS, ids=[f"{row[0]}={row[1]}" for row in DEPENDS]
+)
 def test_a_stage_has_a_new_key_exactly_where_it_depends_on_what_changed(
     base: dict[str, Any], axis: str, value: Any, calibrated: str, given: str, precision: str
 ) -> None:
@@ -125,8 +141,8 @@ def test_a_stage_has_a_new_key_exactly_where_it_depends_on_what_changed(
 
 def test_jobs_read_a_network_with_the_dt_of_the_configuration(base: dict[str, Any]) -> None:
     made = plan(setting(base, "network.dt", 5e-5))
-    for jobs in made.jobs.values():
-        assert all("--dt=5e-05" in job.arguments for job in jobs.values())
+    for stage in STAGES[:4]:  # the last works on a project
+        assert all("--dt=5e-05" in job.arguments for job in made.jobs[stage].values())
     assert made.graphs["net"] == ir.read("net.nir", dt=5e-5).fingerprint != ir.read("net.nir").fingerprint
 
 
@@ -140,9 +156,7 @@ def test_every_stage_depends_on_the_network(base: dict[str, Any], precision: str
         assert all(before[stage] != after[stage] for stage in STAGES)
 
 
-@pytest.mark.parametrize(
-    ("precision", "expected"), [("int8", ["simulate", "project", "csim"]), (GIVEN, ["simulate", "csim"])]
-)
+@pytest.mark.parametrize(("precision", "expected"), [("int8", list(STAGES)), (GIVEN, ["simulate", "csim", "rtl"])])
 def test_a_project_depends_on_data_only_where_scales_are_found_from_it(
     base: dict[str, Any], precision: str, expected: list[str]
 ) -> None:
@@ -232,7 +246,8 @@ def test_raising_the_version_of_a_stage_changes_its_keys_only(
     before, old = keys(base), plan(base)
     monkeypatch.setitem(STAGE_VERSIONS, stage, STAGE_VERSIONS[stage] + 1)
     after, new = keys(base), plan(base)
-    assert [own for own in STAGES if before[own] != after[own]] == [stage]
+    on_it = ["synth"] if stage == "project" else []  # which works on the project
+    assert [own for own in STAGES if before[own] != after[own]] == [stage, *on_it]
     assert old.points[0].id != new.points[0].id
     assert old.id != new.id
 
@@ -258,13 +273,66 @@ def test_keys_do_not_depend_on_names_and_places_of_files(base: dict[str, Any]) -
 
 def test_floating_point_has_no_hardware_jobs(base: dict[str, Any]) -> None:
     made = plan({**base, "precisions": ["fp32", "fp16"], "reuse_factors": [1, 2]})
-    assert all(point.project is None and point.csim is None for point in made.points)
-    assert {stage: len(jobs) for stage, jobs in made.jobs.items()} == {"simulate": 2, "project": 0, "csim": 0}
+    assert all(getattr(point, stage) is None for point in made.points for stage in STAGES[1:])
+    assert counted(made) == {"simulate": 2, "project": 0, "csim": 0, "rtl": 0, "synth": 0}
 
 
 def test_stages_can_be_switched_off(base: dict[str, Any]) -> None:
-    made = plan({**base, "stages": {"project": False, "csim": False}})
-    assert {stage: len(jobs) for stage, jobs in made.jobs.items()} == {"simulate": 1, "project": 0, "csim": 0}
+    made = plan({**base, "stages": {"project": False, "csim": False}, "synth": {}})
+    assert counted(made) == {"simulate": 1, "project": 0, "csim": 0, "rtl": 0, "synth": 0}
+    made = plan({**base, "stages": {"project": False, "csim": False}, "synth": {"flows": "open-rtl"}})
+    assert counted(made) == {"simulate": 1, "project": 0, "csim": 0, "rtl": 1, "synth": 0}
+
+
+CHOSEN: list[tuple[dict[str, Any], int]] = [
+    ({}, 2 * 2 * 2),  # networks, fixed precisions, reuse factors
+    ({"networks": "net"}, 2 * 2),
+    ({"precisions": ["int8", "fp32"]}, 2 * 2),  # floating point never is
+    ({"precisions": "fp32"}, 0),
+    ({"reuse_factors": 4}, 2 * 2),
+    ({"networks": "net", "precisions": GIVEN, "reuse_factors": [1]}, 1),
+]
+
+
+@pytest.mark.parametrize(("chosen", "designs"), CHOSEN, ids=str)
+def test_what_is_chosen_alone_is_synthesised(base: dict[str, Any], chosen: dict[str, Any], designs: int) -> None:
+    ir.write("other.nir", graph(weight=0.125))
+    base["networks"].append({**base["networks"][0], "name": "other", "graph": "other.nir"})
+    base |= {"precisions": ["fp32", "int8", GIVEN], "reuse_factors": [1, 4]}
+    for flow, stage, other in (("open-rtl", "rtl", "synth"), ("vitis", "synth", "rtl")):
+        made = plan({**base, "synth": {"flows": flow, **chosen}})
+        assert counted(made) == {"simulate": 6, "project": 8, "csim": 4, stage: designs, other: 0}
+        for point in made.points:
+            wanted = made.spec.synth.takes(flow, point.network, point.precision, point.reuse_factor)
+            assert (getattr(point, stage) is not None) == (wanted and point.precision != "fp32")
+            assert getattr(point, other) is None
+
+
+def test_a_synthesis_is_of_the_project_of_its_point(base: dict[str, Any]) -> None:
+    made = plan({**base, **FULL})
+    assert {(point.synth, point.project) for point in made.points if point.synth} == {
+        (key, job.after) for key, job in made.jobs["synth"].items()
+    }
+    assert {job.after for job in made.jobs["synth"].values()} == set(made.jobs["project"])
+
+
+def test_cosim_has_its_stimuli_in_the_project_and_other_designs_have_none(base: dict[str, Any]) -> None:
+    """Those of a run: with them even a project whose types are given depends on the data and the steps."""
+    base = {**base, "precisions": GIVEN, "reuse_factors": [1, 4]}
+    base["synth"] = {"flows": "vitis", "steps": ["synth", "cosim"], "reuse_factors": 4, "samples": 3}
+    made = plan(base)
+    plain, stimulated = (made.jobs["project"][point.project or ""] for point in made.points)
+    assert "--stimuli=3" in stimulated.arguments
+    assert not any(own.startswith("--stimuli") for own in plain.arguments)
+    after = plan(setting(base, "network.timesteps", 3))
+    assert [a.project == b.project for a, b in zip(made.points, after.points, strict=True)] == [True, False]
+
+
+def test_a_part_that_yosys_has_no_family_for_is_proved_and_not_counted(base: dict[str, Any]) -> None:
+    (versal,) = plan(setting(base, "hardware.part", "xcve2302-sfva784-1LP-e-S")).jobs["rtl"].values()
+    (other,) = plan(base).jobs["rtl"].values()
+    assert "--count=xcup" in other.arguments and "--verify=5" in versal.arguments
+    assert not any(own.startswith("--count") for own in versal.arguments)
 
 
 FULL: dict[str, Any] = {
@@ -310,18 +378,20 @@ def test_jobs_are_those_that_points_name_and_each_is_there_once(base: dict[str, 
     assert len(made.jobs["simulate"]) == 3
     assert len(made.jobs["project"]) == 2 * 3 * 2**4  # the fixed precisions
     assert len(made.jobs["csim"]) == 2 * 2 * 2  # fixed precisions x strategies x io types: one for all reuse factors
+    assert len(made.jobs["rtl"]) == 2 * 3 * 2  # fixed precisions x reuse factors x families of parts
+    assert len(made.jobs["synth"]) == len(made.jobs["project"])
 
 
 def test_one_network_under_two_names_shares_jobs_but_not_points(base: dict[str, Any]) -> None:
     base["networks"].append({**base["networks"][0], "name": "twin"})
     one, twin = plan(base).points
-    assert (one.simulate, one.project, one.csim) == (twin.simulate, twin.project, twin.csim)
+    assert all(getattr(one, stage) == getattr(twin, stage) for stage in STAGES)
     assert one.id != twin.id
 
 
 def test_one_precision_under_two_names_shares_jobs_but_not_points(base: dict[str, Any]) -> None:
     one, twin = plan({**base, "precisions": [GIVEN, MIXED]}).points
-    assert (one.simulate, one.project, one.csim) == (twin.simulate, twin.project, twin.csim)
+    assert all(getattr(one, stage) == getattr(twin, stage) for stage in STAGES)
     assert one.id != twin.id
 
 
@@ -372,8 +442,9 @@ def test_a_preset_of_ones_own_cannot_take_another_ones_name(base: dict[str, Any]
 
 
 def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -> None:
-    made = plan({**base, "precisions": [MIXED], "stages": {"csim_timeout_s": 7}})
-    (simulate,), (project,), (csim,) = (made.jobs[stage].values() for stage in STAGES)
+    synth = {"flows": ["vitis", "open-rtl"], "place_and_route": True, "steps": ["synth", "vsynth"], "timeout_s": 60}
+    made = plan({**base, "precisions": [MIXED], "stages": {"csim_timeout_s": 7}, "synth": synth})
+    (simulate,), (project,), (csim,), (rtl,), (vitis,) = (made.jobs[stage].values() for stage in STAGES)
     common = ("net.nir", "--data=data.npz", "--encoding=current", "--steps=2")
     precision = simulate.arguments[4]
     assert precision.startswith("--precision={") and '"name": "mixed"' in precision
@@ -386,6 +457,12 @@ def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -
         "--io-type=io_parallel",
         "--timeout=7.0",
     )
+    assert rtl.arguments[5:] == (
+        *("--calibration-samples=4", "--reuse-factor=1", "--verify=5", "--count=xcup", "--count=ecp5"),
+        "--timeout=60.0",
+    )
+    assert vitis.arguments == ("--flow=vitis", "--step=synth", "--step=vsynth", "--timeout=60.0")
+    assert (rtl.arguments[:5], project.arguments[:5]) == ((*common, precision),) * 2
     assert project.arguments[5:] == (
         *("--calibration-samples=4", "--reuse-factor=1", "--part=zcu102", "--clock-period=5.0"),
         *("--strategy=Latency", "--io-type=io_parallel"),

@@ -19,7 +19,8 @@ from talon_lib.sweep import spec
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
-TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages, calibration"
+TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages, synth, calibration"
+SYNTH = "flows, networks, precisions, reuse_factors, samples, place_and_route, steps, timeout_s"
 NETWORK = "name, graph, dt, data, labels, encoding, timesteps, readout"
 ENCODINGS = "current, frames, rate, latency, delta, events"
 
@@ -38,6 +39,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "hardware": {"part": ["zcu102"], "clock_period_ns": [5.0], "strategy": ["Latency"], "io_type": ["io_parallel"]},
         "samples": {"calibration": 8, "simulate": None, "csim": 2},
         "stages": {"project": True, "csim": False, "csim_timeout_s": 10},
+        "synth": {"flows": ["open-rtl"], "networks": ["net"], "precisions": ["int8"], "reuse_factors": [1]},
     }
 
 
@@ -70,6 +72,7 @@ UNKNOWN = {
     "hardware.clock": "part, clock_period_ns, strategy, io_type",
     "samples.test": "calibration, simulate, csim",
     "stages.synth": "project, csim, csim_timeout_s",
+    "synth.flow": SYNTH,
 }
 
 
@@ -123,6 +126,60 @@ def test_a_single_value_stands_for_a_list_of_it(good: dict[str, Any], key: str) 
     assert spec.parse(changed(good, key, at[0])) == spec.parse(changed(good, key, [at[0]]))
 
 
+CHOICES = ["synth.flows", "synth.networks", "synth.precisions", "synth.reuse_factors"]
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_single_choice_of_what_is_synthesised_stands_for_a_list_of_it(good: dict[str, Any], key: str) -> None:
+    (one,) = good["synth"][key.removeprefix("synth.")]
+    assert spec.parse(changed(good, key, one)) == spec.parse(good)
+    assert message(changed(good, key, [one, one])) == f"{key}: {one!r} is listed twice"
+
+
+def test_nothing_is_synthesised_unless_told(good: dict[str, Any]) -> None:
+    for none in (spec.parse(changed(good, "synth", ...)), spec.parse(changed(good, "synth.flows", []))):
+        assert not any(none.synth.takes(flow, "net", "int8", 1) for flow in ("open-rtl", "vitis"))
+
+
+def test_what_is_not_chosen_is_not_synthesised_and_all_is_chosen_by_default(good: dict[str, Any]) -> None:
+    synth = spec.parse(good).synth
+    assert synth.takes("open-rtl", "net", "int8", 1)
+    others = [("vitis", "net", "int8", 1), ("open-rtl", "no", "int8", 1), ("open-rtl", "net", "int4", 1)]
+    assert not any(synth.takes(*other) for other in [*others, ("open-rtl", "net", "int8", 2)])
+    every = spec.parse(good | {"synth": {"flows": "vitis"}}).synth
+    assert every.takes("vitis", "net", "int4", 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "known"),
+    [
+        ("networks", ["net", "other"], "net"),
+        ("precisions", "int4", "fp32, int8"),
+        ("reuse_factors", 4, "1, 2"),
+    ],
+)
+def test_what_is_synthesised_must_be_in_the_sweep(good: dict[str, Any], key: str, value: Any, known: str) -> None:
+    name = value[-1] if isinstance(value, list) else value
+    found = message(changed(good, f"synth.{key}", value))
+    assert found == f"synth.{key}: {name!r} is not among the sweep's {key}, which are {known}"
+
+
+def test_vitis_needs_projects(good: dict[str, Any]) -> None:
+    good = changed(good, "stages.project", False)
+    assert spec.parse(good).synth.flows == ["open-rtl"]
+    assert message(changed(good, "synth.flows", ["open-rtl", "vitis"])) == (
+        "synth.flows: vitis works on hls4ml projects, which stages.project switches off"
+    )
+
+
+@pytest.mark.parametrize("steps", [[], "cosim", ["export", "vsynth"]])
+def test_the_steps_of_vitis_begin_with_synth(good: dict[str, Any], steps: Any) -> None:
+    assert message(changed(good, "synth.steps", steps)) == (
+        "synth.steps: the steps need synth, whose result the others work on"
+    )
+    assert spec.parse(changed(good, "synth.steps", ["cosim", "synth"])).synth.steps == ["cosim", "synth"]
+
+
 def test_networks_of_one_name_are_refused(good: dict[str, Any]) -> None:
     assert message(good | {"networks": good["networks"] * 2}) == "'net' is listed twice"
 
@@ -168,6 +225,15 @@ WRONG = [
     ("stages.csim", "sometimes", "must be true or false, not 'sometimes'"),
     ("stages.csim_timeout_s", 0, "greater than 0, not 0"),
     ("stages.csim_timeout_s", float("inf"), "not inf"),
+    ("synth", "open-rtl", "not 'open-rtl'"),
+    ("synth.flows", ["open-rtl", "yosys"], "'open-rtl' or 'vitis', not 'yosys'"),
+    ("synth.flows", None, "must be a list, not None"),
+    ("synth.precisions", [8], "must be text, not 8"),
+    ("synth.reuse_factors", [0], "greater than or equal to 1, not 0"),
+    ("synth.steps", ["synth", "csim"], "'synth', 'cosim', 'export', 'vsynth' or 'bitfile', not 'csim'"),
+    ("synth.samples", 0, "greater than or equal to 1, not 0"),
+    ("synth.place_and_route", 1, "must be true or false, not 1"),
+    ("synth.timeout_s", 0, "greater than 0, not 0"),
 ]
 
 
@@ -279,7 +345,7 @@ def schema_takes(values: Any) -> bool:
 
 def test_the_schema_takes_what_the_model_takes(good: dict[str, Any]) -> None:
     assert schema_takes(good)
-    for key in AXES[1:]:  # a single value for an axis
+    for key in AXES[1:] + CHOICES:  # a single value for a list
         at: Any = good
         for part in key.split("."):
             at = at[int(part) if part.isdigit() else part]

@@ -22,7 +22,7 @@ from talon_lib import ir
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-STAGES = ("simulate", "project", "csim")
+STAGES = ("simulate", "project", "csim", "rtl", "synth")
 
 BASE: dict[str, Any] = {
     "name": "tiny",

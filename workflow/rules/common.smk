@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 from talon_lib.errors import TalonError
@@ -40,6 +41,18 @@ def results(*stages):
         for stage in stages
         for key in PLAN.jobs[stage]
     ]
+
+
+def project_of(wildcards):
+    """An input function: the project that the job works on."""
+    return points.result_path(
+        RESULTS, "project", PLAN.jobs["synth"][wildcards.key].after
+    )
+
+
+def minutes(programs):
+    """What a synthesis may take that starts so many programs, with some time for itself."""
+    return math.ceil(programs * PLAN.spec.synth.timeout_s / 60) + 10
 
 
 PLAN = planned(config)

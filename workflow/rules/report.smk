@@ -2,7 +2,7 @@ rule collect:
     """One row for every point."""
     input:
         plan=RESULTS / "sweep.json",
-        results=results("simulate", "project", "csim"),
+        results=results(*points.STAGES),
     output:
         RESULTS / "metrics.parquet",
     log:

@@ -366,7 +366,12 @@ def test_timeout_kills_the_tool_and_its_children(mocks, project, monkeypatch, mo
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_kill_the_tool_and_its_children(mocks, project, monkeypatch, ending):
     monkeypatch.setenv("MOCK_VITIS", "hang")
-    code = "import sys, pathlib; from talon_lib.hls import vitis; vitis.run(pathlib.Path(sys.argv[1]), ['synth'])"
+    # what starts the tests may ignore signals, as nohup does, and children inherit that
+    code = (
+        "import pathlib, signal, sys; from talon_lib.hls import vitis; "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "vitis.run(pathlib.Path(sys.argv[1]), ['synth'])"
+    )
     job = subprocess.Popen([sys.executable, "-c", code, str(project)], stderr=subprocess.DEVNULL)
     pid_file = project / "child.pid"
     wait_for(lambda: pid_file.exists() and pid_file.read_text().strip())

@@ -28,6 +28,7 @@ HARDWARE_PRECISION = "ap_fixed<16,6>"  # what project and csim take where none i
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_SECONDS = click.FloatRange(0, 1e9, min_open=True)
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -355,7 +356,7 @@ def project(
 @_data_options(required=True, precision=HARDWARE_PRECISION)
 @_strategy_option
 @_io_option
-@click.option("--timeout", type=float, default=1800.0, show_default=True, help="seconds")
+@click.option("--timeout", type=_SECONDS, default=1800.0, show_default=True, help="seconds")
 @click.option("--workdir", type=_FOLDER, help="keep the project and the program here")
 @_output_options
 def csim(
@@ -390,7 +391,7 @@ def csim(
     multiple=True,
     help="vitis: synth (default), cosim, export, vsynth, bitfile; open-rtl: xc7, xcu, xcup (default), ecp5; repeatable",
 )
-@click.option("--timeout", type=float, default=14400.0, show_default=True, help="seconds")
+@click.option("--timeout", type=_SECONDS, default=14400.0, show_default=True, help="seconds")
 @click.option("--workdir", type=_FOLDER, help="work in a copy here, and leave FOLDER as it is")
 @_output_options
 def synth(
@@ -438,7 +439,7 @@ def ingest(folder: Path, output: Path | None) -> None:
 @click.option(
     "--count", "targets", multiple=True, help="count resources for: xc7, xcu, xcup (Yosys), ecp5 (place and route)"
 )
-@click.option("--timeout", type=float, default=3600.0, show_default=True, help="seconds that one program may take")
+@click.option("--timeout", type=_SECONDS, default=3600.0, show_default=True, help="seconds that one program may take")
 @_output_options
 def rtl(
     graph: Path,

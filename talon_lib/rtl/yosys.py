@@ -60,7 +60,7 @@ def family_of(part: str) -> str | None:
     name = part.lower()
     if name.startswith("xc7"):
         return "xc7"
-    if re.match(r"xc[kv]u\d+p|xczu|xck\d+", name):
+    if re.match(r"xc[kv]u\d+p|xczu|xck\d+|xcau\d+p|xcu\d+", name):  # the last are Alveo cards
         return "xcup"
     return "xcu" if re.match(r"xc[kv]u\d+", name) else None
 

@@ -85,6 +85,8 @@ def test_what_is_no_statistics_is_refused(text):
         ("xcvu13p-flga2577-2-e", "xcup"),
         ("xczu9eg-ffvb1156-2-e", "xcup"),
         ("xck26-sfvc784-2LV-c", "xcup"),
+        ("xcau25p-ffvb676-2-e", "xcup"),
+        ("xcu250-figd2104-2L-e", "xcup"),
         ("xcvc1902", None),
         ("lfe5u-85f", None),
         ("", None),

@@ -66,7 +66,7 @@ rule synth:
         RESULTS / "benchmarks" / "synth" / "{key}.tsv"
     resources:
         mem_mb=16000,
-        runtime=minutes(1),
+        runtime=minutes(2),  # a bitfile is a second program
         vitis_licences=1,
     params:
         arguments=job("synth"),

@@ -67,9 +67,10 @@ $(VENV)/made:
 COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
 PROJECT := --build-deps-for editable pyproject.toml  # an option that pip-compile takes with a pyproject alone
+EXTRAS := --extra fpga --extra rtl --extra search --extra cluster
 lock: $(VENV)/dev.done
-	$(COMPILE) --extra fpga --extra rtl --output-file requirements.lock $(PROJECT)
-	$(COMPILE) --extra fpga --extra rtl --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
+	$(COMPILE) $(EXTRAS) --output-file requirements.lock $(PROJECT)
+	$(COMPILE) $(EXTRAS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements-peers.lock requirements-peers.in
 	sed -i '/^torch==/,/[^\]$$/d' requirements-peers.lock  # requirements-peers.in says why
 

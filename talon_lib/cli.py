@@ -28,6 +28,7 @@ HARDWARE_PRECISION = "ap_fixed<16,6>"  # what project and csim take where none i
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_FOLDER_OR_FILE = click.Path(path_type=Path)
 _SECONDS = click.FloatRange(0, 1e9, min_open=True)
 
 
@@ -87,6 +88,18 @@ _io_option = click.option("--io-type", default="io_parallel", show_default=True,
 _output_options = _options(
     click.option("--output", type=_FILE, help="write the result as JSON here instead of printing it"),
     click.option("--record-failure", is_flag=True, help="with --output: write a failure there as well, and exit 0"),
+)
+
+
+_retry_option = click.option(
+    "--retry-failed", is_flag=True, help="run jobs again that failed, or that a missing tool cut short"
+)
+_chunk_option = click.option(
+    "--chunk-seconds",
+    type=_SECONDS,
+    default=20.0,
+    show_default=True,
+    help="work of cheap jobs in one job of Snakemake; more on a cluster, where a job costs seconds",
 )
 
 
@@ -474,6 +487,7 @@ def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, r
     """Run a stage; print its result, or write it (and where asked its failure) in the envelope."""
     if record_failure and output is None:
         raise ConfigError("--record-failure needs --output")
+    from talon_lib.files import write_json
     from talon_lib.sweep import stages
 
     try:
@@ -484,45 +498,77 @@ def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, r
         if not isinstance(error, TalonError):
             traceback.print_exc()  # for the log
         click.echo(f"{name}: {error}", err=True)
-        stages.write_json(output, stages.failure(name, error))
+        write_json(output, stages.failure(name, error))
         return {}
     if output is None:
         click.echo(json.dumps(result, indent=2))
     else:
-        stages.write_json(output, stages.envelope(name, result))
+        write_json(output, stages.envelope(name, result))
     return result
 
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--output", type=_FILE, help="write the plan and what made it (sweep.json) here")
-@click.option("--key", "expected", help="the plan's hash; refuse if files changed since it was made")
-def plan(config: Path, output: Path | None, expected: str | None) -> None:
-    """Resolve a sweep CONFIG (- for standard input) into points and jobs, without running any."""
-    from talon_lib.sweep import points, spec, stages
+@click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="the sweep goes below it")
+@_retry_option
+@_chunk_option
+@click.option("--keys", is_flag=True, help="say of each job whether its result is there")
+@click.option("--output", type=_FILE, help="write the plan and what made it (sweep.json) here, and say nothing")
+def plan(
+    config: Path, results: Path, retry_failed: bool, chunk_seconds: float, keys: bool, output: Path | None
+) -> None:
+    """Say what a sweep CONFIG (- for standard input) would run: points, jobs, about how long and how much disk."""
+    from talon_lib.files import write_json
+    from talon_lib.sweep import chunks, forecast, points, spec
     from talon_lib.sweep.provenance import provenance
 
     made = points.plan(spec.load(config))
-    if expected is not None and made.id != expected:
-        raise ConfigError(f"{config}: a network or data file changed while the sweep was starting; run it again")
     if output is not None:
-        stages.write_json(output, {**made.as_dict(), "provenance": provenance()})
+        write_json(output, {**made.as_dict(), "id": made.id, "provenance": provenance()})
         return
-    click.echo(f"sweep '{made.spec.name}': {len(made.points)} points")
-    for stage, jobs in made.jobs.items():
-        click.echo(f"  {stage}: {len(jobs)} jobs")
+    folder = results / made.spec.name
+    run = chunks.run_of(made, folder, retry_failed, chunk_seconds)
+    _print_table(forecast.table(run, folder))
+    for line in forecast.lines(run, folder):
+        click.echo(line)
+    if keys:
+        _print_table(forecast.keys(run))
+
+
+@cli.command()
+@click.argument("chunk", type=_FILE)
+def run(chunk: Path) -> None:
+    """Run the jobs in CHUNK (results/NAME/run/STAGE/KEY.json), one after another; what has a result is passed over."""
+    from talon_lib.sweep import worker
+
+    def call(command: Sequence[str]) -> None:
+        cli.main([*command], prog_name="talon-dse", standalone_mode=False)
+
+    worker.run(chunk, call, click.echo)
 
 
 @cli.command()
 @click.argument("sweep_json", type=_FILE)
-@click.option("--output", type=_FILE, required=True, help="metrics.parquet")
+@click.option("--part", required=True, help="its key, as in run/index.json beside SWEEP_JSON")
+@click.option("--output", type=_FILE, required=True, help=".parquet")
+def rows(sweep_json: Path, part: str, output: Path) -> None:
+    """Join the job results beside SWEEP_JSON into the rows of one part of the points."""
+    from talon_lib.sweep import collect as collecting
+
+    made = collecting.read_plan(sweep_json)
+    collecting.write_part(made, sweep_json.parent, collecting.part_of(made, part), output)
+
+
+@cli.command()
+@click.argument("sweep_json", type=_FILE)
+@click.option("--output", type=_FOLDER_OR_FILE, required=True, help="metrics.parquet: a file, or a folder where large")
 def collect(sweep_json: Path, output: Path) -> None:
     """Join the job results beside SWEEP_JSON into one Parquet table."""
     from talon_lib.sweep import collect as collecting
+    from talon_lib.sweep import table
 
-    table = collecting.collect(collecting.read_plan(sweep_json), sweep_json.parent)
-    collecting.write(table, output)
-    click.echo(collecting.summary(table))
+    collecting.collect(collecting.read_plan(sweep_json), sweep_json.parent, output)
+    click.echo(table.summary(output))
 
 
 @cli.command()
@@ -544,42 +590,57 @@ def calibrate(table: Path, flow: str | None, source: str | None, output: Path | 
 
 
 @cli.command()
-@click.argument("metrics", type=_FILE)
+@click.argument("metrics", type=_FOLDER_OR_FILE)
 @click.option("--sweep-json", type=_FILE, help="the sweep's plan; beside METRICS by default")
 @click.option("--output", type=_FILE, required=True, help="report.html")
 def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     """Draw the report of a Parquet table METRICS as one HTML file."""
     from talon_lib.report.html import write_report
-    from talon_lib.sweep.collect import read_plan, read_table
+    from talon_lib.sweep import table
+    from talon_lib.sweep.collect import read_content
 
-    write_report(read_table(metrics), read_plan(sweep_json or metrics.with_name("sweep.json")), output)
+    write_report(table.read(metrics), read_content(sweep_json or metrics.with_name("sweep.json")), output)
 
 
 @cli.command()
 @click.argument("config", type=_FILE)
 @click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
-@click.option(
-    "--results", type=_FOLDER, default=Path("results"), show_default=True, help="parent folder of the results"
-)
-@click.option("--dry-run", "-n", is_flag=True, help="say what would run, and run nothing")
-@click.option("--retry-failed", is_flag=True, help="run jobs again that failed, or that a missing tool cut short")
+@click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="the sweep goes below it")
+@click.option("--profile", type=_FOLDER, help="Snakemake's, for a cluster; docs/cluster.md")
+@click.option("--dry-run", is_flag=True, help="say what would run, as talon-dse plan does, and run nothing")
+@_retry_option
+@_chunk_option
 @click.argument("snakemake_options", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def sweep(
+    context: click.Context,
     config: Path,
     cores: int | None,
     results: Path,
+    profile: Path | None,
     dry_run: bool,
     retry_failed: bool,
+    chunk_seconds: float,
     snakemake_options: tuple[str, ...],
 ) -> None:
     """Run the sweep CONFIG with Snakemake: what is missing, and no more.
 
-    Further options, after --, go to Snakemake.
+    Exit 0: every point is in the table, and none failed; 1: some failed or took too long, as their rows say; 2: the
+    sweep did not run to its end, and one line says what to do. Further options, after --, go to Snakemake.
     """
-    from talon_lib.sweep.launch import launch
+    from talon_lib.sweep.launch import PROFILE, Options, launch
 
-    for line in launch(config, cores, results, dry_run, retry_failed, snakemake_options):
+    if dry_run:
+        context.invoke(plan, config=config, results=results, retry_failed=retry_failed, chunk_seconds=chunk_seconds)
+        return
+    options = Options(cores, results, profile or PROFILE, retry_failed, chunk_seconds, snakemake_options)
+    outcome = launch(config, options)
+    for line in outcome.lines:
         click.echo(line)
+    if outcome.unfinished:
+        raise TalonError(outcome.unfinished)
+    if outcome.bad:
+        context.exit(1)
 
 
 def main() -> None:

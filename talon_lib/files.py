@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from talon_lib.errors import ConfigError
+
+
+def beside(path: Path) -> Path:
+    """A temporary name in the folder of ``path`` that no other process takes, on other machines neither."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` whole or not at all, into a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 @contextlib.contextmanager
@@ -17,7 +31,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Two processes that write one file do not meet: each has its own temporary name, and the last rename wins.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = beside(path)
     try:
         yield partial
         partial.replace(path)

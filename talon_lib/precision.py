@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -147,6 +147,12 @@ class Precision:
             isinstance(choice, Scaled) for choice in choices
         )
 
+    def finds_scales(self, bringing: Iterable[str]) -> bool:
+        """Whether calibration samples are needed, the nodes that :func:`brings_scales` names included."""
+        return self.needs_calibration or any(
+            not isinstance(self.choice(name, "result"), FloatType) for name in bringing
+        )
+
     @property
     def is_fixed(self) -> bool:
         """Whether everything is fixed point, so that hardware can hold it bit-exactly."""
@@ -242,13 +248,16 @@ def assign(graph: Graph, precision: Precision, calibration: Calibration | None =
     return bound
 
 
+def brings_scales(graph: Graph) -> tuple[str, ...]:
+    """Nodes that bring the bits of their results along: a scale is found for them in any fixed-point run."""
+    return tuple(
+        name for name, node in graph.nodes.items() if node.result_t is None and node.own_bits("result") is not None
+    )
+
+
 def needs_calibration(graph: Graph, precision: Precision) -> bool:
     """Whether calibration samples are needed to find scales: the precision's own, or those that nodes bring along."""
-    return precision.needs_calibration or any(
-        node.result_t is None and isinstance(_asked(precision, name, node, "result"), Scaled)
-        for name, node in graph.nodes.items()
-        if node.own_bits("result") is not None
-    )
+    return precision.finds_scales(brings_scales(graph))
 
 
 def _asked(precision: Precision, name: str, node: Primitive, role: str) -> Choice:
@@ -428,4 +437,4 @@ def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
     return {name: {role: str(number) for role, number in at.types.assigned().items()} for name, at in bound.items()}
 
 
-__all__ = ["Calibration", "Precision", "Scaled", "assign", "describe_types", "needs_calibration"]
+__all__ = ["Calibration", "Precision", "Scaled", "assign", "brings_scales", "describe_types", "needs_calibration"]

@@ -77,13 +77,18 @@ def energy(
 
     latency_us: what the preset's static power is drawn for, where it has one.
     """
-    static = (preset.static_mw or 0.0) * (latency_us or 0.0) * 1e3  # mW us = nJ
+    static = static_energy(preset, latency_us)
     if preset.events is not None:
         if execution == "clock":
             return None
         return EventEnergy({name: _priced_events(own, steps, preset.events) for name, own in work.items()}, static)
     prices = preset.prices
     return EventEnergy({name: node_energy(own, steps, prices, execution) for name, own in work.items()}, static)
+
+
+def static_energy(preset: EnergyPreset, latency_us: float | None) -> float:
+    """What the preset's static power takes over a latency, in picojoules; 0 where either is not known."""
+    return (preset.static_mw or 0.0) * (latency_us or 0.0) * 1e3  # mW us = nJ
 
 
 def node_energy(node: NodeWork, steps: int, prices: Prices, execution: Execution) -> Parts:

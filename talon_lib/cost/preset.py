@@ -330,6 +330,11 @@ def is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
+def preset_name(given: str) -> str:
+    """What a preset is called that is given by name or by file."""
+    return Path(given).stem if is_file(given) else given
+
+
 def get_preset(name: str) -> EnergyPreset:
     """The preset of that name, or in that YAML file. Raises ConfigError with the names there are."""
     if is_file(name):
@@ -351,7 +356,7 @@ def load_preset(path: Path) -> EnergyPreset:
         raise ConfigError(f"energy preset {path}: {reason}") from None
     if path.stem in presets():
         raise ConfigError(f"energy preset {path}: '{path.stem}' is a preset of talon-dse; rename the file")
-    return parse_preset(path.stem, parse_yaml(text, str(path)))
+    return parse_preset(preset_name(str(path)), parse_yaml(text, str(path)))
 
 
 def preset_dicts() -> Mapping[str, Mapping[str, Any]]:

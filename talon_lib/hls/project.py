@@ -7,7 +7,6 @@ import copy
 import importlib.metadata
 import io
 import json
-import os
 import re
 import shutil
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, UnsupportedError
+from talon_lib.files import beside
 from talon_lib.hls.boards import resolve_part
 from talon_lib.hls.build_script import build_script
 from talon_lib.hls.lower import IO_TYPES, RESERVED, LoweredGraph, lower
@@ -103,7 +103,7 @@ def build_project(graph: Graph, bound: Mapping[str, Bound], spec: ProjectSpec, p
     lowered = lower(graph, bound, spec.io_type)
     if spec.project_name.lower() in lowered.precision:
         raise ConfigError(f"project_name '{spec.project_name}' is the name of a node's layer too; choose another")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = beside(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -22,8 +22,8 @@ from talon_lib.errors import ConfigError
 from talon_lib.files import whole
 from talon_lib.report import controls, figures, measured, tables
 from talon_lib.report.style import EVENT_PARTS, MARKERS, PARTS, Spans, colours
-from talon_lib.sweep.collect import missing_tools
 from talon_lib.sweep.schema import GROUPS, describe
+from talon_lib.sweep.table import missing_tools
 
 _COMPONENTS: Any = ["bokeh", "bokeh-widgets", "bokeh-tables"]
 _ID = re.compile(r"p\d+")

@@ -9,69 +9,112 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from talon_lib.errors import ConfigError, FormatError, ToolError
-from talon_lib.sweep import collect, points, spec
-from talon_lib.sweep.provenance import COMMAND_VARIABLE, user_command
+from talon_lib.errors import ConfigError, FormatError
+from talon_lib.files import write_json
+from talon_lib.sweep import chunks, collect, points, spec, table
+from talon_lib.sweep.chunks import TABLE, Run
+from talon_lib.sweep.provenance import COMMAND_VARIABLE, provenance, user_command
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
+PLAN, REPORT = "sweep.json", "report.html"
 
 
-def launch(
-    config: Path, cores: int | None, results: Path, dry_run: bool, retry_failed: bool, options: Sequence[str]
-) -> Iterator[str]:
-    """Run the sweep in ``config``; yields lines for the user, the last of them where the report is.
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is run, which changes nothing of what comes out."""
 
-    Raises ConfigError before anything runs for what cannot be right, ToolError where Snakemake failed and no table
-    could be made.
+    cores: int | None = None
+    results: Path = Path("results")
+    profile: Path = PROFILE
+    retry_failed: bool = False
+    chunk_seconds: float = chunks.CHUNK_SECONDS
+    snakemake: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended: lines for the user. unfinished: where Snakemake failed, what to do."""
+
+    lines: list[str]
+    bad: int  # points that failed or took too long
+    unfinished: str | None = None
+
+
+def prepare(plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float | None = None) -> Run:
+    """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks."""
+    run = chunks.run_of(plan, results, retry_failed, chunk_seconds or chunks.CHUNK_SECONDS)
+    if _planned(results) != plan.id:
+        write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
+    chunks.write(run, results)
+    return run
+
+
+def _planned(results: Path) -> str | None:
+    """The hash of the plan that is there already."""
+    try:
+        found: str | None = collect.read_content(results / PLAN).get("id")
+    except FormatError:
+        return None
+    return found
+
+
+def launch(config: Path, options: Options) -> Outcome:
+    """Run the sweep in ``config``: what is missing, and no more.
+
+    Raises ConfigError before anything runs for what cannot be right, ToolError where Snakemake failed.
     """
     if not SNAKEFILE.is_file():
         raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
     plan = points.plan(spec.load(config))
-    folder = results / plan.spec.name
+    folder = options.results / plan.spec.name
     with _lock(folder) as lock:
-        if retry_failed and not dry_run:
-            _forget_failures(folder, plan)
-        command = _command(config, cores, results, dry_run, options)
-        environment = {**os.environ, COMMAND_VARIABLE: user_command()}
-        status = subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
-        if dry_run:
-            if status:
-                raise ToolError(f"Snakemake failed with exit {status}; its output above says why")
-            return
-        if status != 0:
-            yield from _salvage(folder, plan, status)
-            return
-    table = collect.read_table(folder / "metrics.parquet")
-    yield collect.summary(table)
-    yield from _failures(table)
-    yield from collect.missing_tools(table)
-    yield f"table:  {folder / 'metrics.parquet'}"
-    yield f"report: {folder / 'report.html'}"
+        status = _run(plan, config, folder, options, lock)
+        if status:
+            collect.collect(plan, folder, folder / TABLE)
+    bad = table.bad(folder / TABLE)
+    lines = [table.summary(folder / TABLE), *_failures(folder / TABLE), *table.missing_tools(folder / TABLE)]
+    if status:
+        return Outcome(
+            lines,
+            bad,
+            f"Snakemake failed with exit {status}: {folder / TABLE} holds what there is; run the sweep again for the rest",
+        )
+    lines += [f"table:  {folder / TABLE}", f"report: {folder / REPORT}"]
+    return Outcome(lines, bad)
 
 
-def _command(config: Path, cores: int | None, results: Path, dry_run: bool, options: Sequence[str]) -> list[str]:
+def _run(plan: points.Plan, config: Path, folder: Path, options: Options, lock: int) -> int:
+    """Prepare the plan and have Snakemake run it; returns Snakemake's exit code."""
+    try:
+        prepare(plan, folder, options.retry_failed, options.chunk_seconds)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
+    environment = {**os.environ, COMMAND_VARIABLE: user_command()}
+    command = _command(config, options)
+    return subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
+
+
+def _command(config: Path, options: Options) -> list[str]:
     command = [
         *(sys.executable, "-m", "snakemake"),
         *("--snakefile", str(SNAKEFILE)),
-        *("--workflow-profile", str(PROFILE)),
+        *("--workflow-profile", str(options.profile)),
         *("--configfile", str(config)),
         # joined to ".", which changes no path: Snakemake would take a folder named 007 for the number 7
-        *("--config", f"results_folder={os.path.join('.', results)}", f"config_file={config}"),  # noqa: PTH118
-        *("--cores", str(cores) if cores else "all"),
+        *("--config", f"results_folder={os.path.join('.', options.results)}", "prepared=true"),  # noqa: PTH118
         "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]
+    if options.cores or options.profile == PROFILE:
+        command += ["--cores", str(options.cores or "all")]
     if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
         command += ["--logger", "rich"]
-    elif not dry_run:
+    else:
         command += ["--quiet", "host", "reason"]  # what starts, what ended, and errors
-    if dry_run:
-        command.append("--dry-run")
-    return [*command, *options]
+    return [*command, *options.snakemake]
 
 
 @contextlib.contextmanager
@@ -96,41 +139,9 @@ def _lock(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _forget_failures(folder: Path, plan: points.Plan) -> None:
-    """Remove the results of jobs that failed, and damaged ones, so that they run again."""
-    for stage, jobs in plan.jobs.items():
-        for key in jobs:
-            path = points.result_path(folder, stage, key)
-            found = collect.read_result(path, stage)
-            if found["status"] != "ok" or found["result"].get("problems"):  # a tool may be there by now
-                path.unlink(missing_ok=True)
-
-
-def _salvage(folder: Path, plan: points.Plan, status: int) -> Iterator[str]:
-    """Snakemake failed (a job was killed, say): collect what there is, with rows for what is not."""
-    try:
-        written = collect.read_plan(folder / "sweep.json")
-    except FormatError:
-        written = {}
-    if written.get("id") != plan.id:  # none, or that of an earlier configuration
-        raise ToolError(f"Snakemake failed with exit {status} before the sweep began; see its output above")
-    table = collect.collect(written, folder)
-    collect.write(table, folder / "metrics.parquet")
-    yield collect.summary(table)
-    yield from _failures(table)
-    raise ToolError(
-        f"Snakemake failed with exit {status}: {folder / 'metrics.parquet'} holds what there is; run the sweep again "
-        "for the rest"
-    )
-
-
-def _failures(table: pa.Table) -> Iterator[str]:
-    """The reasons of failed points, each once with its count."""
-    reasons: dict[str, int] = {}
-    for row in table.select(["status", "network", "precision", "reason"]).to_pylist():
-        if row["status"] != "ok":
-            line = f"{row['status']}: {row['network']} {row['precision']}: {row['reason']}"
-            reasons[line] = reasons.get(line, 0) + 1
+def _failures(path: Path) -> Iterator[str]:
+    """The reasons of points that are not ok, each once with its count, and what to do about them."""
+    reasons = table.failures(path)
     for line, count in reasons.items():
         yield f"  {line} ({count} points)"
     if reasons:

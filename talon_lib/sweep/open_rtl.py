@@ -16,10 +16,11 @@ from talon_lib.cost.devices import RESOURCES, dsp_slice_of
 from talon_lib.cost.estimate import SOURCE, Design, estimate
 from talon_lib.cost.layers import Layer
 from talon_lib.errors import ConfigError, ToolError, UnsupportedError
+from talon_lib.files import write_json
 from talon_lib.hls.boards import resolve_part
 from talon_lib.rtl import nextpnr, verilator, yosys
 from talon_lib.rtl.generate import RtlSpec, generate
-from talon_lib.sweep.stages import Workload, status_of, write_json
+from talon_lib.sweep.stages import Workload, status_of
 
 RECORD = "rtl.json"
 """What a folder of RTL says about itself."""

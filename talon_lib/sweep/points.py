@@ -7,28 +7,29 @@ not run again.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from talon_lib import data as datasets
 from talon_lib import formats
 from talon_lib.cost import calibration as calibrations
 from talon_lib.cost.calibration import Calibration
-from talon_lib.cost.preset import EnergyPreset, get_preset, is_file
+from talon_lib.cost.preset import EnergyPreset, get_preset, is_file, parse_preset, preset_name
 from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
-from talon_lib.precision import Precision, needs_calibration
+from talon_lib.precision import Precision, brings_scales
 from talon_lib.rtl.yosys import family_of
-from talon_lib.sweep.spec import Network, SweepSpec
+from talon_lib.sweep.spec import Network, SweepSpec, parse
 
 STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
 """Raise a stage's number when its results change: its jobs run again."""
@@ -84,76 +85,190 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """What a sweep knows of a network's files once they are read: fingerprints, and what precisions depend on.
+
+    bringing: nodes that bring the bits of their results along, so that a fixed precision must find their scales.
+    """
+
+    graph: str
+    data: str
+    bringing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
-    """All points of a sweep in the order of the configuration, and the jobs behind them by stage and key."""
+    """A sweep with its files read: all points in the order of the configuration, and the jobs behind them.
+
+    Points are made when they are asked for, so that a million of them cost no memory. ``chosen`` are the numbers of
+    those that are taken of the whole space, rising; None takes all.
+    """
 
     spec: SweepSpec
-    points: tuple[Point, ...]
-    jobs: Mapping[str, Mapping[str, Job]]
-    graphs: Mapping[str, str]
-    data: Mapping[str, str]
+    networks: Mapping[str, Resolved]
     presets: Mapping[str, EnergyPreset]
     calibration: Calibration | None = None
+    chosen: tuple[int, ...] | None = None
 
     @cached_property
     def id(self) -> str:
         """A hash of the whole plan: equal for equal configurations on equal files."""
-        calibration = self.calibration.as_dict() if self.calibration else None
-        return digest(self.spec.model_dump(mode="json"), [point.id for point in self.points], calibration)
+        return digest(STAGE_VERSIONS, {key: own for key, own in self.as_dict().items() if key != "id"})
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for sweep.json."""
+        """Plain data, for sweep.json; :func:`restore` makes the plan of it again."""
         return {
-            "id": self.id,
             "name": self.spec.name,
             "configuration": self.spec.model_dump(mode="json"),
             "stage_versions": STAGE_VERSIONS,
             "calibration": self.calibration.as_dict() if self.calibration else None,
-            "fingerprints": {"graphs": dict(self.graphs), "data": dict(self.data)},
-            "energy_presets": {name: preset.as_dict() for name, preset in self.presets.items()},
-            "jobs": {
-                stage: {key: ["talon-dse", stage, *job.arguments] for key, job in jobs.items()}
-                for stage, jobs in self.jobs.items()
+            "fingerprints": {
+                "graphs": {name: own.graph for name, own in self.networks.items()},
+                "data": {name: own.data for name, own in self.networks.items()},
             },
-            "points": [vars(point) for point in self.points],
+            "bringing": {name: list(own.bringing) for name, own in self.networks.items() if own.bringing},
+            "energy_presets": {preset.name: preset.as_dict() for preset in self.presets.values()},
+            "chosen": None if self.chosen is None else list(self.chosen),
         }
 
+    @cached_property
+    def points(self) -> Points:
+        """All points, made when they are asked for."""
+        return Points(self)
 
-def plan(spec: SweepSpec) -> Plan:
-    """Resolve a configuration. Reads every network and dataset once; raises TalonError for what cannot be right."""
-    points: list[Point] = []
-    jobs: dict[str, dict[str, Job]] = {stage: {} for stage in STAGES}
-    graphs, data = {}, {}
+    @cached_property
+    def jobs(self) -> Mapping[str, Mapping[str, Job]]:
+        """The jobs of all points by stage and key, in the order in which points need them."""
+        found: dict[str, dict[str, Job]] = {stage: {} for stage in STAGES}
+        for stem, picks in self.points.stems():
+            simulate = stem.simulate()
+            found["simulate"][simulate.key] = simulate
+            for design in self.points.designs_of(picks) if stem.has_hardware else ():
+                for job in stem.hardware(*design).values():
+                    found[job.stage][job.key] = job
+        return found
+
+
+class Points(Sequence[Point]):
+    """The points of a plan, in order: networks, then timesteps, precisions, designs and presets, the last fastest."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._designs = list(_designs(plan.spec))
+        self._presets = [
+            # a file's content is part of what the point is, as that of every file is
+            (preset.name, [preset.name, preset.as_dict()] if is_file(given) else preset.name)
+            for given, preset in plan.presets.items()
+        ]
+        self._inner = len(self._designs) * len(self._presets)
+        self._precisions = [Precision.parse(value) for value in plan.spec.precisions]
+        sizes = [len(network.timesteps) * len(self._precisions) for network in plan.spec.networks]
+        self._offsets = list(itertools.accumulate(sizes, initial=0))  # the number of each network's first stem
+        if plan.chosen is not None:
+            grouped = itertools.groupby(plan.chosen, key=lambda number: number // self._inner)
+            self._picked = [(stem, tuple(number % self._inner for number in group)) for stem, group in grouped]
+            self._starts = list(itertools.accumulate((len(picks) for _, picks in self._picked), initial=0))
+
+    def __len__(self) -> int:
+        return self._offsets[-1] * self._inner if self._plan.chosen is None else self._starts[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> Point: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Point]: ...
+    def __getitem__(self, place: int | slice) -> Point | list[Point]:
+        if isinstance(place, slice):
+            first, last, step = place.indices(len(self))
+            return list(self.between(first, last))[::step]
+        number = range(len(self))[place]
+        return next(self.between(number, number + 1))
+
+    def __iter__(self) -> Iterator[Point]:
+        return self.between(0, len(self))
+
+    def between(self, first: int, last: int) -> Iterator[Point]:
+        """The points from number ``first`` to before ``last``."""
+        for stem, picks in self.stems(first, last):
+            simulate = stem.simulate()
+            made: dict[int, Mapping[str, Job]] = {}
+            for pick in picks:
+                number, preset = divmod(pick, len(self._presets))
+                if number not in made:
+                    made[number] = stem.hardware(*self._designs[number]) if stem.has_hardware else {}
+                yield _point(stem, self._designs[number], *self._presets[preset], simulate, made[number])
+
+    def stems(self, first: int = 0, last: int | None = None) -> Iterator[tuple[_Stem, Sequence[int]]]:
+        """What points share, and which of its designs x presets are taken, from number ``first`` to before ``last``."""
+        last = len(self) if last is None else last
+        if self._plan.chosen is None:
+            for stem in range(first // self._inner, -(-last // self._inner)):
+                start = stem * self._inner
+                yield self._stem(stem), range(max(first - start, 0), min(last - start, self._inner))
+            return
+        place = max(bisect.bisect_right(self._starts, first) - 1, 0)
+        while place < len(self._picked) and self._starts[place] < last:
+            stem, picks = self._picked[place]
+            start = self._starts[place]
+            yield self._stem(stem), picks[max(first - start, 0) : last - start]
+            place += 1
+
+    def designs_of(self, picks: Sequence[int]) -> list[Design]:
+        """The designs among picked designs x presets, each once."""
+        if len(picks) == self._inner:
+            return self._designs
+        return [self._designs[number] for number in dict.fromkeys(pick // len(self._presets) for pick in picks)]
+
+    def bounds(self) -> list[int]:
+        """The numbers of each network's first point, and of the point after the last."""
+        if self._plan.chosen is None:
+            return [offset * self._inner for offset in self._offsets]
+        return [bisect.bisect_left(self._plan.chosen, offset * self._inner) for offset in self._offsets]
+
+    def _stem(self, number: int) -> _Stem:
+        place = bisect.bisect_right(self._offsets, number) - 1
+        network = self._plan.spec.networks[place]
+        steps, precision = divmod(number - self._offsets[place], len(self._precisions))
+        return _Stem(
+            self._plan.spec,
+            network,
+            self._plan.networks[network.name],
+            network.timesteps[steps],
+            self._precisions[precision],
+        )
+
+
+def plan(spec: SweepSpec, chosen: Sequence[int] | None = None) -> Plan:
+    """Resolve a configuration. Reads every network and dataset once; raises TalonError for what cannot be right.
+
+    chosen: numbers of points of the whole space, for a search; a sample of the configuration draws its own.
+    """
     precisions = [Precision.parse(value) for value in spec.precisions]
-    presets = {given: get_preset(given) for given in spec.energy_presets}
+    networks = {}
     for network in spec.networks:
         graph = formats.read(network.graph, dt=network.dt)
         dataset = datasets.load(network.data, network.labels)
         _check_fit(network, graph, dataset, precisions)
-        graphs[network.name], data[network.name] = graph.fingerprint, dataset.fingerprint
-        for steps, precision in itertools.product(network.timesteps, precisions):
-            stem = _Stem(
-                spec,
-                network,
-                graph.fingerprint,
-                dataset.fingerprint,
-                steps,
-                precision,
-                needs_calibration(graph, precision),
-            )
-            simulate = stem.simulate()
-            jobs["simulate"][simulate.key] = simulate
-            for design in _designs(spec):
-                made = stem.hardware(*design) if precision.is_fixed else {}
-                for job in made.values():
-                    jobs[job.stage][job.key] = job
-                for given, preset in presets.items():
-                    # a file's content is part of what the point is, as that of every file is
-                    identity = [preset.name, preset.as_dict()] if is_file(given) else preset.name
-                    points.append(_point(stem, design, preset.name, identity, simulate, made))
+        networks[network.name] = Resolved(graph.fingerprint, dataset.fingerprint, brings_scales(graph))
     calibration = None if spec.calibration is None else _calibration(spec.calibration)
-    named = {preset.name: preset for preset in presets.values()}
-    return Plan(spec, tuple(points), jobs, graphs, data, named, calibration)
+    presets = {given: get_preset(given) for given in spec.energy_presets}
+    return Plan(spec, networks, presets, calibration, None if chosen is None else tuple(sorted(chosen)))
+
+
+def restore(content: Mapping[str, Any]) -> Plan:
+    """The plan of :meth:`Plan.as_dict`, as it was: no file is read. Raises ConfigError."""
+    spec = parse(content["configuration"], "sweep.json", resolved=True)
+    prints = content["fingerprints"]
+    bringing = content.get("bringing", {})
+    networks = {
+        name: Resolved(graph, prints["data"][name], tuple(bringing.get(name, ())))
+        for name, graph in prints["graphs"].items()
+    }
+    planned = content["energy_presets"]
+    names = {given: preset_name(given) for given in spec.energy_presets}
+    presets = {given: parse_preset(name, planned[name]) for given, name in names.items()}
+    calibration = Calibration.from_dict(content["calibration"]) if content["calibration"] else None
+    chosen = content.get("chosen")
+    return Plan(spec, networks, presets, calibration, None if chosen is None else tuple(chosen))
 
 
 def _calibration(path: Path) -> Calibration:
@@ -200,6 +315,7 @@ def _designs(spec: SweepSpec) -> Iterator[Design]:
 
 
 def _point(stem: _Stem, design: Design, preset: str, priced: Any, simulate: Job, hardware: Mapping[str, Job]) -> Point:
+    """priced: what stands for the preset in the point's id."""
     reuse, part, clock, strategy, io_type = design
     return Point(
         id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, priced),
@@ -223,15 +339,19 @@ class _Stem:
 
     spec: SweepSpec
     network: Network
-    graph: str
-    data: str
+    resolved: Resolved
     steps: int
     precision: Precision
-    calibrated: bool  # whether types depend on calibration samples
+
+    @property
+    def has_hardware(self) -> bool:
+        """Whether any stage works on designs: none holds floating point."""
+        stages = self.spec.stages
+        return self.precision.is_fixed and bool(stages.project or stages.csim or self.spec.synth.flows)
 
     def simulate(self) -> Job:
         samples = self.spec.samples
-        identity = [self._types(), self.network.readout, samples.simulate]
+        identity = [self._types, self.network.readout, samples.simulate]
         arguments = [*self._data_arguments(samples.simulate), f"--readout={self.network.readout}"]
         return self._job("simulate", identity, arguments)
 
@@ -263,7 +383,7 @@ class _Stem:
             *(f"--count={target}" for target in targets),
             f"--timeout={synth.timeout_s!r}",
         ]
-        return self._job("rtl", [self._types(), reuse, synth.samples, targets], arguments, f"R={reuse}")
+        return self._job("rtl", [self._types, reuse, synth.samples, targets], arguments, f"R={reuse}")
 
     def synth(self, project: Job) -> Job:
         """Works on the folder that the job of the project makes, which the rule puts first."""
@@ -274,15 +394,15 @@ class _Stem:
 
     def csim(self, strategy: str, io_type: str) -> Job:
         samples = self.spec.samples.csim
-        identity = [self._types(), strategy, io_type, samples]
+        identity = [self._types, strategy, io_type, samples]
         arguments = [*self._data_arguments(samples), f"--strategy={strategy}", f"--io-type={io_type}"]
         arguments.append(f"--timeout={self.spec.stages.csim_timeout_s!r}")  # a limit, no part of the result's identity
         return self._job("csim", identity, arguments)
 
     def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str, stimuli: int) -> Job:
         """stimuli: samples that cosim repeats, without which a project does not depend on a run's data."""
-        identity = [self._types(), reuse, resolve_part(part), clock, strategy, io_type]
-        identity += [[stimuli, *self._run()]] if stimuli else []
+        identity = [self._types, reuse, resolve_part(part), clock, strategy, io_type]
+        identity += [[stimuli, *self._run]] if stimuli else []
         arguments = [
             *self._data_arguments(None),
             f"--reuse-factor={reuse}",
@@ -294,16 +414,17 @@ class _Stem:
         ]
         return self._job("project", identity, arguments, f"R={reuse}")
 
+    @cached_property
     def _run(self) -> list[Any]:
         """What the inputs of a run depend on, beside how many samples there are."""
-        return [self.data, self.network.encoding.describe(), self.steps]
+        return [self.resolved.data, self.network.encoding.describe(), self.steps]
 
+    @cached_property
     def _types(self) -> list[Any]:
         """What the number types of the network depend on."""
-        calibration: list[Any] = []
-        if self.calibrated:
-            calibration = [self.data, self.network.encoding.describe(), self.steps, self.spec.samples.calibration]
-        return [self.graph, self.precision.describe(), calibration]
+        calibrated = self.precision.finds_scales(self.resolved.bringing)
+        calibration = [*self._run, self.spec.samples.calibration] if calibrated else []
+        return [self.resolved.graph, self.precision.describe(), calibration]
 
     def _data_arguments(self, samples: int | None) -> list[str]:
         spec = self.spec.samples
@@ -320,7 +441,7 @@ class _Stem:
         return arguments
 
     def _job(self, stage: str, identity: list[Any], arguments: list[str], *detail: str) -> Job:
-        run = self._run() if stage != "project" else []
+        run = self._run if stage != "project" else []
         key = digest(stage, STAGE_VERSIONS[stage], identity, run)
         graph = str(self.network.graph)
         label = " ".join([self.network.name, self.precision.name, *detail])

@@ -16,6 +16,7 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -28,6 +29,9 @@ from talon_lib.files import parse_yaml
 from talon_lib.hls.boards import BOARDS, resolve_part
 from talon_lib.precision import Precision
 from talon_lib.simulate import Readout
+
+RESOLVED: Mapping[str, Any] = {"resolved": True}
+"""The context of a validation that looks at no files."""
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 
@@ -120,8 +124,8 @@ class Network(Strict):
 
     @field_validator("graph", "data", "labels")
     @classmethod
-    def _exists(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_file():
+    def _exists(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if info.context is None and path is not None and not path.is_file():
             raise ValueError(f"there is no file '{path}' (paths are relative to the working directory)")
         return path
 
@@ -262,7 +266,9 @@ class SweepSpec(Strict):
 
     @field_validator("energy_presets")
     @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
+    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        if info.context is not None:
+            return names
         try:
             _distinct([get_preset(name).name for name in names])
         except ConfigError as error:
@@ -291,12 +297,15 @@ class SweepSpec(Strict):
         return self
 
 
-def parse(values: Mapping[str, Any], source: str = "configuration") -> SweepSpec:
-    """Check a configuration. Raises ConfigError: one line with the key and what is allowed there."""
+def parse(values: Mapping[str, Any], source: str = "configuration", resolved: bool = False) -> SweepSpec:
+    """Check a configuration. Raises ConfigError: one line with the key and what is allowed there.
+
+    resolved: it is that of a planned sweep, and the files that it names need not be there any more.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source}: must be a mapping with the keys {', '.join(SweepSpec.model_fields)}")
     try:
-        return SweepSpec.model_validate(values)
+        return SweepSpec.model_validate(values, context=RESOLVED if resolved else None)
     except ValidationError as error:
         raise ConfigError(f"{source}: {_one_line(error)}") from None
 

@@ -7,7 +7,6 @@ one line and there is no result.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,6 @@ from talon_lib import formats
 from talon_lib.cost.counts import count
 from talon_lib.cost.work import work as node_work
 from talon_lib.errors import ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
-from talon_lib.files import whole
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
@@ -276,10 +274,3 @@ def failure(stage: str, error: BaseException) -> dict[str, Any]:
     if not isinstance(error, TalonError):
         reason = f"internal error, see the log: {type(error).__name__}: {reason}"
     return {"stage": stage, "version": STAGE_VERSIONS[stage], "status": status, "reason": reason, "result": None}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

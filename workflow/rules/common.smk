@@ -2,58 +2,64 @@ import math
 from pathlib import Path
 
 from talon_lib.errors import TalonError
-from talon_lib.sweep import points, spec
+from talon_lib.sweep import chunks, launch, points, spec
 
 
-def planned(config):
-    """The plan of the configured sweep; a mistake in it is one line, not a traceback."""
-    own = {
-        key: value
-        for key, value in config.items()
-        if key not in ("results_folder", "config_file")
-    }
-    try:
-        return points.plan(
-            spec.parse(own, str(config.get("config_file", "configuration")))
-        )
-    except TalonError as error:
-        raise WorkflowError(str(error)) from None
+def prepared(config):
+    """What is to be done, written by `talon-dse sweep`, or here where plain Snakemake was started.
 
-
-def job(stage):
-    """A params function: the command line of the job with the wildcards' key.
-
-    The key stands for all that the result depends on, contents of files included, so nothing else makes a job run
-    again: rules of jobs have no input, and Snakemake does not track params that are derived from the output.
+    A mistake in the configuration is one line, not a traceback. Processes of single jobs, as on a cluster, read what
+    the first process wrote: planning again would find other results, and take its time.
     """
-    return lambda wildcards, output: PLAN.jobs[stage][wildcards.key].command
+    folder = Path(str(config.get("results_folder", "results"))) / str(
+        config.get("name")
+    )
+    if workflow.is_main_process and not config.get("prepared"):
+        own = {key: value for key, value in config.items() if key != "results_folder"}
+        try:
+            launch.prepare(points.plan(spec.parse(own)), folder)
+        except TalonError as error:
+            raise WorkflowError(str(error)) from None
+    return folder, chunks.read_index(folder)
 
 
-def label(stage):
-    """A params function: what to call the job in a log."""
-    return lambda wildcards, output: PLAN.jobs[stage][wildcards.key].label
-
-
-def results(*stages):
-    """All results of the stages."""
+def ended(*stages):
+    """The markers of all chunks of the stages: each is there once its chunk has ended."""
     return [
-        points.result_path(RESULTS, stage, key)
+        RESULTS / chunks.RUN / stage / f"{chunk}.done"
         for stage in stages
-        for key in PLAN.jobs[stage]
+        for chunk in TODO["chunks"][stage]
     ]
 
 
-def project_of(wildcards):
-    """An input function: the project that the job works on."""
-    return points.result_path(
-        RESULTS, "project", PLAN.jobs["synth"][wildcards.key].after
-    )
+def measured(wildcards=None):
+    """The marker that all chunks have ended; nothing where none is to run."""
+    return [RESULTS / chunks.RUN / "measured.done"] if ended(*points.STAGES) else []
 
 
-def minutes(programs):
-    """What a synthesis may take that starts so many programs, with some time for itself."""
-    return math.ceil(programs * PLAN.spec.synth.timeout_s / 60) + 10
+def parts():
+    """The rows of the table in parts, where it is too large for one job."""
+    return [RESULTS / chunks.PARTS / f"{part}.parquet" for part in TODO["parts"]]
 
 
-PLAN = planned(config)
-RESULTS = Path(str(config.get("results_folder", "results"))) / PLAN.spec.name
+def projects(wildcards):
+    """The chunks that write the projects which a chunk of syntheses works on."""
+    after = TODO["chunks"]["synth"][wildcards.chunk]["after"]
+    return [RESULTS / chunks.RUN / "project" / f"{chunk}.done" for chunk in after]
+
+
+def minutes(stage, programs=0):
+    """A resource function: what a chunk may take, at every attempt more.
+
+    Jobs that start so many programs may take the time that each of these has; others three times their estimate.
+    """
+
+    def runtime(wildcards, attempt):
+        chunk = TODO["chunks"][stage][wildcards.chunk]
+        limit = TODO["timeouts"].get(stage, 0) * programs * chunk["jobs"]
+        return attempt * (10 + math.ceil(max(limit, 3 * chunk["seconds"]) / 60))
+
+    return runtime
+
+
+RESULTS, TODO = prepared(config)

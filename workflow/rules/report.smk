@@ -1,12 +1,38 @@
-rule collect:
-    """One row for every point."""
+rule measured:
+    """All chunks have ended."""
     input:
+        ended(*points.STAGES),
+    output:
+        touch(RESULTS / "run" / "measured.done"),
+    localrule: True
+
+
+rule rows:
+    """The rows of one part of the points."""
+    input:
+        measured,
         plan=RESULTS / "sweep.json",
-        results=results(*points.STAGES),
+    output:
+        temp(RESULTS / "parts" / "{part}.parquet"),
+    log:
+        RESULTS / "logs" / "rows" / "{part}.log",
+    resources:
+        mem_mb=2000,
+    shell:
+        "talon-dse rows {input.plan:q} --part {wildcards.part} --output {output:q} > {log:q} 2>&1"
+
+
+rule collect:
+    """One table with a row for every point; a folder of Parquet files where it is large."""
+    input:
+        measured,
+        parts(),
+        plan=RESULTS / "sweep.json",
     output:
         RESULTS / "metrics.parquet",
     log:
         RESULTS / "logs" / "collect.log",
+    localrule: True
     shell:
         "talon-dse collect {input.plan:q} --output {output:q} > {log:q} 2>&1"
 
@@ -20,5 +46,6 @@ rule report:
         report(RESULTS / "report.html", caption="../report/sweep.rst", category="Sweep"),
     log:
         RESULTS / "logs" / "report.log",
+    localrule: True
     shell:
         "talon-dse report {input.metrics:q} --output {output:q} > {log:q} 2>&1"

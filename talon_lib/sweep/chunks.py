@@ -1,0 +1,243 @@
+"""What of a planned sweep is still to be run, in chunks: each a job of Snakemake that runs many jobs of one stage.
+
+A job of Snakemake costs a process, on a cluster a place in a queue, and its graph grows slow with thousands of them. So
+cheap jobs go many to a chunk, by the time that they took in earlier runs; costly ones have a chunk each, as long as all
+chunks of a sweep stay below ``MOST_CHUNKS``. Rows of the table are made in parts, which are jobs as well.
+
+The folder ``run`` beside the results says what the present run does: ``index.json``, and a file for each chunk with its
+commands. It is made anew by every run, from what results there are, so that a result that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from talon_lib.files import write_json
+from talon_lib.sweep import table
+from talon_lib.sweep.points import STAGES, Job, Plan, digest, result_path
+from talon_lib.sweep.records import History
+from talon_lib.sweep.rows import read_result
+
+MOST_CHUNKS = 1500
+"""Chunks of a run, at most; with the parts of the table they are Snakemake's jobs."""
+
+MOST_PARTS = 400
+ROWS_IN_A_PART = 5000
+"""A table of fewer rows is made in one go; a larger one in parts of so many, or more where they would be too many."""
+
+CHUNK_SECONDS = 20.0
+"""Work that a chunk of cheap jobs holds, by estimate."""
+
+CHEAP = ("simulate", "project")
+"""Stages whose jobs share chunks. Those of the others are costly: each has a chunk of its own while there are few."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Jobs of one stage that run one after another in one process. seconds: what they may take, by estimate."""
+
+    stage: str
+    jobs: tuple[Job, ...]
+    seconds: float
+
+    @property
+    def key(self) -> str:
+        """A hash of the jobs' keys."""
+        return digest("chunk", self.stage, [job.key for job in self.jobs])
+
+
+@dataclass(frozen=True)
+class Part:
+    """The points from number ``first`` to before ``last``, whose rows are made by one job."""
+
+    key: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be done for a plan: chunks in the order of stages, and parts (none where one job makes all rows)."""
+
+    plan: Plan
+    chunks: tuple[Chunk, ...]
+    parts: tuple[Part, ...]
+    done: Mapping[str, int] = field(default_factory=dict)
+
+    def of_stage(self, stage: str) -> list[Chunk]:
+        """The chunks of a stage."""
+        return [chunk for chunk in self.chunks if chunk.stage == stage]
+
+
+def parts(plan: Plan) -> tuple[Part, ...]:
+    """All points in parts; none holds points of two networks, unless one part holds everything."""
+    count = len(plan.points)
+    if count <= ROWS_IN_A_PART:
+        return (Part(digest("part", plan.id, 0, count), 0, count),) if count else ()
+    size = max(ROWS_IN_A_PART, math.ceil(count / MOST_PARTS))
+    bounds = plan.points.bounds()
+    found = []
+    for first, last in zip(bounds, bounds[1:], strict=False):
+        for start in range(first, last, size):
+            end = min(start + size, last)
+            found.append(Part(digest("part", plan.id, start, end), start, end))
+    return tuple(found)
+
+
+def missing(plan: Plan, results: Path, retry_failed: bool = False) -> dict[str, list[Job]]:
+    """By stage the jobs that have no result under ``results``, or a damaged one; with retry_failed, or a failure."""
+    found: dict[str, list[Job]] = {}
+    for stage, jobs in plan.jobs.items():
+        there = {path.stem for path in (results / stage).glob("*.json")}
+        found[stage] = [
+            job for key, job in jobs.items() if key not in there or _unusable(results, stage, key, retry_failed)
+        ]
+    return found
+
+
+def _unusable(results: Path, stage: str, key: str, retry_failed: bool) -> bool:
+    found = read_result(result_path(results, stage, key), stage)
+    if "damaged" in found:
+        return True
+    # with problems, a tool was missing, and may be there by now
+    return retry_failed and (found["status"] != "ok" or bool(found["result"].get("problems")))
+
+
+def run_of(plan: Plan, results: Path, retry_failed: bool = False, chunk_seconds: float = CHUNK_SECONDS) -> Run:
+    """What is to be done, given the results that are there. Writes nothing."""
+    left = missing(plan, results, retry_failed)
+    history = History.read(results)
+    done = {stage: len(plan.jobs[stage]) - len(jobs) for stage, jobs in left.items()}
+    suspects = {key for stage in STAGES for key in started(results, stage)}
+    every = parts(plan)
+    return Run(plan, tuple(_chunks(left, history, suspects, chunk_seconds)), every if len(every) > 1 else (), done)
+
+
+def _chunks(
+    left: Mapping[str, Sequence[Job]], history: History, suspects: Collection[str], seconds: float
+) -> list[Chunk]:
+    """Chunks of about so many seconds, costly jobs alone; larger ones where there would be too many.
+
+    suspects: jobs during which a process has died. They have chunks of their own, so that they take no others along.
+    """
+    alone = {stage: [job for job in jobs if job.key in suspects] for stage, jobs in left.items()}
+    jobs = {
+        stage: [(job, history.seconds(job)) for job in own if job.key not in suspects] for stage, own in left.items()
+    }
+    own = [Chunk(stage, (job,), history.seconds(job)) for stage in STAGES for job in alone[stage]]
+    costly = 1
+    while True:
+        found = [
+            chunk
+            for stage in STAGES
+            for chunk in _filled(stage, jobs[stage], seconds if stage in CHEAP else math.inf, costly)
+        ]
+        if len(found) <= MOST_CHUNKS:
+            return found + own
+        seconds, costly = 2 * seconds, 2 * costly
+
+
+def _filled(stage: str, jobs: Sequence[tuple[Job, float]], seconds: float, costly: int) -> Iterator[Chunk]:
+    most = len(jobs) if stage in CHEAP else costly
+    held: list[Job] = []
+    total = 0.0
+    for job, own in jobs:
+        if held and (total + own > seconds or len(held) >= most):
+            yield Chunk(stage, tuple(held), total)
+            held, total = [], 0.0
+        held.append(job)
+        total += own
+    if held:
+        yield Chunk(stage, tuple(held), total)
+
+
+RUN, PARTS, TABLE = "run", "parts", "metrics.parquet"
+"""Beside the results: what a run is to do, the table in parts, the table."""
+
+
+def write(run: Run, results: Path) -> None:
+    """Write the folder ``run``, in the place of that of an earlier run, and take away what results no longer stand for.
+
+    Parts and table go where a chunk is still to be run, or a result is newer than they are: they hold other rows.
+    """
+    folder = results / RUN
+    shutil.rmtree(folder, ignore_errors=True)
+    for chunk in run.chunks:
+        for job in chunk.jobs:  # damaged, or failed and to be tried again
+            result_path(results, job.stage, job.key).unlink(missing_ok=True)
+        content = {
+            "stage": chunk.stage,
+            "jobs": [
+                {"key": job.key, "label": job.label, "command": list(command(job, results))} for job in chunk.jobs
+            ],
+        }
+        write_json(folder / chunk.stage / f"{chunk.key}.json", content)
+    _forget_stale(run, results)
+    by_project = {job.key: chunk.key for chunk in run.of_stage("project") for job in chunk.jobs}
+    index = {
+        "plan": run.plan.id,
+        "timeouts": {
+            "csim": run.plan.spec.stages.csim_timeout_s,
+            "synth": run.plan.spec.synth.timeout_s,
+            "rtl": run.plan.spec.synth.timeout_s,
+        },
+        "chunks": {
+            stage: {
+                chunk.key: {
+                    "jobs": len(chunk.jobs),
+                    "seconds": chunk.seconds,
+                    "after": sorted({by_project[job.after] for job in chunk.jobs if job.after in by_project}),
+                }
+                for chunk in run.of_stage(stage)
+            }
+            for stage in STAGES
+        },
+        "parts": {part.key: [part.first, part.last] for part in run.parts},
+    }
+    write_json(folder / "index.json", index)
+
+
+def read_index(results: Path) -> dict[str, Any]:
+    """What :func:`write` wrote, for the processes that work on it."""
+    content: dict[str, Any] = json.loads((results / RUN / "index.json").read_text())
+    return content
+
+
+def command(job: Job, results: Path) -> tuple[str, ...]:
+    """The ``talon-dse`` verb of a job with its arguments; what it makes beside its result is in a folder of its own."""
+    result = result_path(results, job.stage, job.key)
+    folder = result.with_suffix("")
+    places: tuple[str, ...] = ()
+    if job.stage in ("project", "rtl"):
+        places = (f"--folder={folder}",)
+    if job.after is not None:
+        places = (str(result_path(results, "project", job.after).with_suffix("")), f"--workdir={folder}")
+    return (job.stage, *places, *job.arguments, "--record-failure", f"--output={result}")
+
+
+def marker(results: Path, stage: str, key: str) -> Path:
+    """What is there from when a job begins to when it ends: after that, its process has died."""
+    return results / stage / f".{key}.started"
+
+
+def started(results: Path, stage: str) -> set[str]:
+    """The keys of jobs that have begun and not ended."""
+    return {path.name.split(".")[1] for path in (results / stage).glob(".*.started")}
+
+
+def _forget_stale(run: Run, results: Path) -> None:
+    """Remove parts and a table that hold other rows than the results would make, or are damaged."""
+    newest = max((path.stat().st_mtime_ns for stage in STAGES for path in (results / stage).glob("*.json")), default=0)
+    kept = {f"{part.key}.parquet" for part in run.parts}
+    for path in (results / PARTS).glob("*.parquet"):
+        if run.chunks or path.name not in kept or path.stat().st_mtime_ns < newest or not table.is_whole(path):
+            path.unlink()
+    path = results / TABLE
+    if path.exists() and not run.chunks and (path.stat().st_mtime_ns < newest or not table.is_whole(path)):
+        table.remove(path)

@@ -1,0 +1,79 @@
+"""What a run will take, said before it runs: jobs, time and disk, from the records of earlier runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from talon_lib.sweep.chunks import Run
+from talon_lib.sweep.points import STAGES
+from talon_lib.sweep.records import History
+
+ROW_SECONDS = 5e-4
+ROW_BYTES = 250.0
+"""What a row of the table takes: measured on the example sweep (docs/cluster.md)."""
+
+Cells = tuple[str, ...]
+
+
+def table(run: Run, results: Path) -> list[Cells]:
+    """A line for each stage, and one for all: jobs, those whose result is there, chunks, time on one core, disk."""
+    history = History.read(results)
+    lines: list[Cells] = [("stage", "jobs", "there", "to run", "Snakemake jobs", "work", "disk")]
+    totals = [0, 0, 0, 0]
+    seconds = size = 0.0
+    for stage in STAGES:
+        chunks = run.of_stage(stage)
+        left = sum(len(chunk.jobs) for chunk in chunks)
+        numbers = [left + run.done[stage], run.done[stage], left, len(chunks)]
+        if not numbers[0]:
+            continue
+        own = sum(chunk.seconds for chunk in chunks), left * history.bytes(stage)
+        lines.append((stage, *map("{:,}".format, numbers), duration(own[0]), amount(own[1])))
+        totals = [total + number for total, number in zip(totals, numbers, strict=True)]
+        seconds, size = seconds + own[0], size + own[1]
+    count = len(run.plan.points)
+    own = count * ROW_SECONDS, count * ROW_BYTES
+    lines.append(("rows", f"{count:,}", "", "", f"{max(len(run.parts), 1):,}", duration(own[0]), amount(own[1])))
+    totals[3] += max(len(run.parts), 1)
+    lines.append(("all", "", "", "", f"{totals[3]:,}", duration(seconds + own[0]), amount(size + own[1])))
+    return lines
+
+
+def lines(run: Run, results: Path) -> Iterator[str]:
+    """What the numbers stand on, and how long it takes here."""
+    history = History.read(results)
+    seconds = sum(chunk.seconds for chunk in run.chunks) + len(run.plan.points) * ROW_SECONDS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield f"{len(run.plan.points):,} points; about {duration(seconds / cores)} on the {cores} cores of this machine"
+    if history.recorded:
+        yield f"estimated from {history.recorded:,} jobs that have run in {results}, by network and stage"
+    else:
+        yield f"estimated from the example sweep: nothing has run in {results}"
+
+
+def keys(run: Run) -> list[Cells]:
+    """A line for each job: its stage and key, whether it is to run, and what it is."""
+    left = {(chunk.stage, job.key) for chunk in run.chunks for job in chunk.jobs}
+    return [
+        (stage, key, "to run" if (stage, key) in left else "there", job.label)
+        for stage in STAGES
+        for key, job in run.plan.jobs[stage].items()
+    ]
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def amount(size: float) -> str:
+    """Bytes, in the unit that fits."""
+    for unit, many in (("GB", 1e9), ("MB", 1e6)):
+        if size >= many:
+            return f"{size / many:,.1f} {unit}"
+    return f"{size / 1e3:,.0f} kB"

@@ -1,0 +1,69 @@
+"""How long jobs have taken and what they left on disk: what a plan is estimated from."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from talon_lib.files import write_json
+from talon_lib.sweep.points import Job
+
+RECORDS = "records"
+"""The folder, beside the results, of what runs have recorded: a file for each chunk that ran."""
+
+DEFAULT_SECONDS: Mapping[str, float] = {"simulate": 0.5, "project": 0.5, "csim": 5.0, "rtl": 40.0, "synth": 1800.0}
+DEFAULT_BYTES: Mapping[str, float] = {"simulate": 12e3, "project": 700e3, "csim": 1e3, "rtl": 10e6, "synth": 50e6}
+"""What a job takes where there is no record: that of the example's networks, and for synth a guess."""
+
+
+class History:
+    """Means over recorded jobs: of the same network where there are any, else of the stage, else a default."""
+
+    def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._bytes: dict[str, list[float]] = defaultdict(list)
+        self.recorded = 0
+        for record in records:
+            stage = record["stage"]
+            for job in record["jobs"]:
+                self._seconds[stage, _network(job["label"])].append(job["seconds"])
+                self._seconds[stage,].append(job["seconds"])
+                self._bytes[stage].append(job["bytes"])
+                self.recorded += 1
+
+    @classmethod
+    def read(cls, results: Path) -> History:
+        """Of all runs into the folder ``results``; a damaged record is passed over."""
+        found = []
+        for path in sorted((results / RECORDS).glob("*/*.json")):
+            try:
+                record = json.loads(path.read_text())
+                History([record])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            found.append(record)
+        return cls(found)
+
+    def seconds(self, job: Job) -> float:
+        """How long the job will take, about."""
+        for key in ((job.stage, _network(job.label)), (job.stage,)):
+            if own := self._seconds.get(key):
+                return sum(own) / len(own)
+        return DEFAULT_SECONDS[job.stage]
+
+    def bytes(self, stage: str) -> float:
+        """What a job of the stage leaves on disk, about."""
+        own = self._bytes.get(stage)
+        return sum(own) / len(own) if own else DEFAULT_BYTES[stage]
+
+
+def write(results: Path, stage: str, chunk: str, record: Mapping[str, Any]) -> None:
+    """Keep what a chunk has recorded."""
+    write_json(results / RECORDS / stage / f"{chunk}.json", record)
+
+
+def _network(label: str) -> str:
+    return label.partition(" ")[0]

@@ -10,6 +10,7 @@ commands. It is made anew by every run, from what results there are, so that a r
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -83,7 +84,7 @@ def parts(plan: Plan) -> tuple[Part, ...]:
     size = max(ROWS_IN_A_PART, math.ceil(count / MOST_PARTS))
     bounds = plan.points.bounds()
     found = []
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in itertools.pairwise(bounds):
         for start in range(first, last, size):
             end = min(start + size, last)
             found.append(Part(digest("part", plan.id, start, end), start, end))
@@ -171,13 +172,8 @@ def write(run: Run, results: Path) -> None:
     for chunk in run.chunks:
         for job in chunk.jobs:  # damaged, or failed and to be tried again
             result_path(results, job.stage, job.key).unlink(missing_ok=True)
-        content = {
-            "stage": chunk.stage,
-            "jobs": [
-                {"key": job.key, "label": job.label, "command": list(command(job, results))} for job in chunk.jobs
-            ],
-        }
-        write_json(folder / chunk.stage / f"{chunk.key}.json", content)
+        jobs = [{"key": job.key, "label": job.label, "command": command(job, results)} for job in chunk.jobs]
+        write_json(folder / chunk.stage / f"{chunk.key}.json", {"stage": chunk.stage, "jobs": jobs})
     _forget_stale(run, results)
     by_project = {job.key: chunk.key for chunk in run.of_stage("project") for job in chunk.jobs}
     index = {

@@ -78,11 +78,8 @@ def launch(config: Path, options: Options) -> Outcome:
     bad = table.bad(folder / TABLE)
     lines = [table.summary(folder / TABLE), *_failures(folder / TABLE), *table.missing_tools(folder / TABLE)]
     if status:
-        return Outcome(
-            lines,
-            bad,
-            f"Snakemake failed with exit {status}: {folder / TABLE} holds what there is; run the sweep again for the rest",
-        )
+        there = f"{folder / TABLE} holds what there is"
+        return Outcome(lines, bad, f"Snakemake failed with exit {status}: {there}; run the sweep again for the rest")
     lines += [f"table:  {folder / TABLE}", f"report: {folder / REPORT}"]
     return Outcome(lines, bad)
 

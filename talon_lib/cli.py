@@ -451,7 +451,7 @@ def ingest(folder: Path, output: Path | None) -> None:
 @click.option("--top", default="snn", show_default=True, help="names the top module")
 @click.option("--verify", type=click.IntRange(1), help="run so many samples of --data in Verilator, and compare")
 @click.option(
-    "--count", "targets", multiple=True, help="count resources for: xc7, xcu, xcup (Yosys), ecp5 (place and route)"
+    "--count", "targets", multiple=True, help="count for: xc7, xcu, xcup (Yosys; and -nodsp), ecp5 (place and route)"
 )
 @click.option("--timeout", type=_SECONDS, default=3600.0, show_default=True, help="seconds that one program may take")
 @_output_options

@@ -1,4 +1,4 @@
-"""External programs, each in a process group of its own that does not outlive the call."""
+"""External programs, each in a process group of its own that does not outlive the call, nor the caller."""
 
 from __future__ import annotations
 
@@ -25,28 +25,36 @@ def run(
 ) -> int:
     """Run ``command`` in ``folder`` with all it prints going to ``output``; returns its exit code.
 
-    It gets no input, and its whole process group is killed when this call ends, however it ends: tools start children
-    that would otherwise go on, and hold licences. Raises ToolTimeout, naming ``what``, after ``timeout`` seconds.
+    That is 128 + n where signal n ended it, and 127 where it could not be started. It gets no input, and its whole
+    process group is killed when this call ends, however it ends, SIGKILL of this process included (``supervisor``):
+    tools start children that would otherwise go on, and hold licences. Raises ToolTimeout, naming ``what``, after
+    ``timeout`` seconds.
     """
-    with _signals_as_exit():
-        process = subprocess.Popen(
-            list(command),
+    with (
+        _signals_as_exit(),
+        subprocess.Popen(
+            [*_SUPERVISOR, *command],
             cwd=folder,
             env=None if environment is None else dict(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # ours alone: no other child inherits this side
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        ) as supervisor,
+    ):
         try:
-            return process.wait(timeout)
+            code = supervisor.wait(timeout)
         except subprocess.TimeoutExpired:
             raise ToolTimeout(f"{what} did not end in {timeout:g} s; give it more time or less work") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                os.killpg(supervisor.pid, signal.SIGKILL)
+            supervisor.wait()
+    return code if code >= 0 else 128 - code  # below 0 where the tool signalled all of its group
 
+
+_SUPERVISOR = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
+"""Without the environment's Python path and installed packages, which cost time and are not needed."""
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """What a batch system sends to end a job, and a terminal that is closed."""

@@ -20,6 +20,12 @@ from talon_lib.hls import process
 FAMILIES = {"xc7": "7 series and Zynq-7000", "xcu": "UltraScale", "xcup": "UltraScale+"}
 """Families of ``synth_xilinx`` that designs are counted for."""
 
+NO_DSP = "-nodsp"
+"""Behind a family: all products in LUTs. Else fewer bits may take more LUTs, for narrow products leave the slices."""
+
+TARGETS = (*FAMILIES, *(family + NO_DSP for family in FAMILIES))
+"""What designs are counted for."""
+
 TIMEOUT = 3600.0
 
 LOGIC_LUTS = re.compile(r"LUT[1-6]")
@@ -69,7 +75,7 @@ def family_of(part: str) -> str | None:
 class Counts:
     """What a design takes. lut: all LUTs, those of ``lutram`` (memories and shift registers) included. bram18: RAMB18.
 
-    tool: Yosys and its version. family: a key of FAMILIES.
+    tool: Yosys and its version. family: one of TARGETS.
     """
 
     lut: int
@@ -89,15 +95,16 @@ class Counts:
 def synthesise(files: Sequence[str], top: str, folder: Path, family: str = "xcup", timeout: float = TIMEOUT) -> Counts:
     """Synthesise the SystemVerilog ``files`` (relative to ``folder``), flattened, without pads and clock buffers.
 
-    The log is ``yosys-<family>.log`` in ``folder``. Raises ConfigError for an unknown family, MissingToolError,
-    ToolTimeout, and ToolError with the first error of the log.
+    family: one of TARGETS. The log is ``yosys-<family>.log`` in ``folder``. Raises ConfigError for an unknown family,
+    MissingToolError, ToolTimeout, and ToolError with the first error of the log.
     """
-    if family not in FAMILIES:
-        raise ConfigError(f"unknown family {family!r}; Yosys counts for: {', '.join(FAMILIES)}")
+    if family not in TARGETS:
+        raise ConfigError(f"unknown family {family!r}; Yosys counts for: {', '.join(TARGETS)}")
+    options = f"-family {family}" if family in FAMILIES else f"-family {family.removesuffix(NO_DSP)} {NO_DSP}"
     statistics = f"yosys-{family}.json"
     script = [
         f"read_verilog -sv {' '.join(files)}",
-        f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}",
+        f"synth_xilinx {options} -flatten -noiopad -noclkbuf -top {top}",
         f"tee -q -o {statistics} stat -json",
     ]
     run(script, folder, f"yosys-{family}.log", timeout)

@@ -26,7 +26,7 @@ RECORD = "rtl.json"
 """What a folder of RTL says about itself."""
 
 ROUTED = "ecp5"
-TARGETS = (*yosys.FAMILIES, ROUTED)
+TARGETS = (*yosys.TARGETS, ROUTED)
 """What designs are counted for: families of AMD's by Yosys alone; Lattice ECP5 with place and route."""
 
 ESTIMATE_SOURCE = f"{SOURCE}: first-order open RTL"
@@ -134,7 +134,7 @@ def read_design(folder: Path) -> tuple[list[str], str]:
 
 def count(sources: Sequence[str], top: str, folder: Path, targets: Sequence[str], timeout: float) -> dict[str, Any]:
     """Count the design of ``sources`` in ``folder`` for ``targets``. Raises what the tools do."""
-    families = [target for target in targets if target in yosys.FAMILIES]
+    families = [target for target in targets if target in yosys.TARGETS]
     counts = {family: asdict(yosys.synthesise(sources, top, folder, family, timeout)) for family in families}
     routed = asdict(nextpnr.place_and_route(sources, top, folder, timeout=timeout)) if ROUTED in targets else None
     return {"counts": counts, "routed": routed}
@@ -166,6 +166,8 @@ def columns(point: Mapping[str, Any], job: Mapping[str, Any] | None) -> dict[str
         names = {"lut": "lut", "lutram": "lutram", "ff": "ff", "dsp": "dsp", "bram": "bram18"}
         row |= {f"open_rtl_{name}": counts[given] for name, given in names.items()}
         row["open_rtl_source"] = f"{counts['tool']} {counts['family']}"
+    if (without := found["counts"].get(f"{family}{yosys.NO_DSP}")) is not None:
+        row["open_rtl_lut_nodsp"] = without["lut"]
     if routed is not None:
         row |= {
             "open_rtl_fmax_mhz": routed["fmax_mhz"],

@@ -28,7 +28,7 @@ from talon_lib.errors import ConfigError
 from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, brings_scales
-from talon_lib.rtl.yosys import family_of
+from talon_lib.rtl.yosys import NO_DSP, family_of
 from talon_lib.sweep.spec import Network, SweepSpec, parse
 
 STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
@@ -375,7 +375,9 @@ class _Stem:
     def rtl(self, reuse: int, part: str) -> Job:
         synth = self.spec.synth
         family = family_of(resolve_part(part))
-        targets = [*([family] if family else []), *(["ecp5"] if synth.place_and_route else [])]
+        targets = [family] if family else []
+        targets += [family + NO_DSP] if family and synth.without_dsp else []
+        targets += ["ecp5"] if synth.place_and_route else []
         arguments = [
             *self._data_arguments(None),
             f"--reuse-factor={reuse}",

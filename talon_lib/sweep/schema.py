@@ -177,6 +177,7 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
         _field("open_rtl_values", pa.int64(), "results and membranes that were compared with the simulation"),
         _field("open_rtl_proof_source", pa.string(), "Verilator and its version"),
         _field("open_rtl_lut", pa.int64(), "LUTs, those of memories included, by Yosys"),
+        _field("open_rtl_lut_nodsp", pa.int64(), "LUTs where no product may take a DSP slice, by Yosys"),
         _field("open_rtl_lutram", pa.int64(), "those of the LUTs that are memories or shift registers"),
         _field("open_rtl_ff", pa.int64(), "flip-flops, by Yosys"),
         _field("open_rtl_dsp", pa.int64(), "DSP slices, by Yosys"),

@@ -179,6 +179,9 @@ class Synth(Strict):
     place_and_route: bool = Field(
         default=False, strict=True, description="open-rtl: place and route for Lattice ECP5 too, for a clock frequency"
     )
+    without_dsp: bool = Field(
+        default=False, strict=True, description="open-rtl: count LUTs without DSP slices too; slow where reuse is low"
+    )
     steps: list[Literal["synth", "cosim", "export", "vsynth", "bitfile"]] = some(
         "vitis: what its tools do; the others work on the result of synth", ["synth"]
     )

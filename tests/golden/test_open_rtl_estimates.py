@@ -64,6 +64,17 @@ def test_the_trade_off_is_real(digits):
     assert (narrow[:, lut] < middle[:, lut]).tolist() == [False, False, True, True]  # 4 x 4 bits leave the slices
 
 
+def test_without_slices_luts_fall_with_every_bit_and_with_reuse(digits):
+    found = rows(SYNTHESIS, r"\d+( [\d,]+){3}")
+    assert [cells[0] for cells in found] == ["4", "16", "64", "512"]
+    luts = np.array([[int(cell.replace(",", "")) for cell in cells[1:]] for cells in found])
+    assert (np.diff(luts, axis=0) < 0).all() and (np.diff(luts, axis=1) < 0).all()
+    measured = np.array([[own[2], own[5]] for own, _ in digits]).reshape(3, 4, 2)
+    with_slices, slices = measured[..., 0].T, measured[..., 1].T
+    assert (luts[slices > 0] > with_slices[slices > 0]).all()
+    np.testing.assert_allclose(luts[slices == 0], with_slices[slices == 0], rtol=0.002)
+
+
 def test_the_documented_ratios_are_those_of_the_table(digits):
     for name, place, attribute in (("LUT", 2, "lut"), ("FF", 4, "ff")):
         ratios = [measured[place] / getattr(found.usage, attribute) for measured, found in digits]

@@ -31,7 +31,7 @@ def network(tmp_path):
 @pytest.fixture
 def standing_in(monkeypatch):
     """Tools that take no time, so that what is done with their results is seen."""
-    counts = {family: Counts(100, 10, 50, 3, 1, "yosys-0", family) for family in yosys.FAMILIES}
+    counts = {family: Counts(100, 10, 50, 3, 1, "yosys-0", family) for family in yosys.TARGETS}
     monkeypatch.setattr(verilator, "verify_design", lambda *_: PROOF)
     monkeypatch.setattr(yosys, "synthesise", lambda files, top, folder, family, timeout: counts[family])
     monkeypatch.setattr(
@@ -87,8 +87,10 @@ def test_without_any_tool_there_is_a_design_and_a_line_for_each_tool(network, mo
 
 
 def test_each_family_is_counted(network, standing_in):
-    found = make(network, "xc7", "xcup", samples=None)
-    assert {family: own["family"] for family, own in found["counts"].items()} == {"xc7": "xc7", "xcup": "xcup"}
+    found = make(network, "xc7", "xcup", "xcup-nodsp", samples=None)
+    assert {own: found["counts"][own]["family"] for own in found["counts"]} == {
+        own: own for own in ("xc7", "xcup", "xcup-nodsp")
+    }
     assert (found["routed"], found["proof"]) == (None, None)
 
 
@@ -136,6 +138,7 @@ def talon(network, monkeypatch, capfd):
 
 RTL = ("rtl", "net.nir", "--folder=rtl", "--reuse-factor=2")
 DATA = ("--data=data.npz", "--steps=4")
+COUNTED_FOR = "the open RTL is counted for: xc7, xcu, xcup, xc7-nodsp, xcu-nodsp, xcup-nodsp, ecp5"
 
 
 def test_it_writes_the_design_and_says_what_it_is_made_of(talon, network):
@@ -171,7 +174,7 @@ def refusal(done):
         (("--verify=2",), "this needs data; give an .npz or .npy file"),
         (
             ("--count=xcup", "--count=versal"),
-            "unknown target versal; the open RTL is counted for: xc7, xcu, xcup, ecp5",
+            f"unknown target versal; {COUNTED_FOR}",
         ),
         (("--verify=0",), "Invalid value for '--verify': 0 is not in the range x>=1."),
         (("--precision=fp32",), "node 'x': its input is fp32, and hardware holds fixed point only"),
@@ -230,4 +233,4 @@ def test_a_folder_that_is_no_design_is_said_and_not_copied(talon, standing_in, n
 def test_a_target_that_is_unknown_is_said(talon, standing_in):
     talon(*RTL)
     out, err = refusal(talon("synth", "rtl", "--flow=open-rtl", "--step=synth"))
-    assert (out, err) == ("", "unknown target synth; the open RTL is counted for: xc7, xcu, xcup, ecp5")
+    assert (out, err) == ("", f"unknown target synth; {COUNTED_FOR}")

@@ -121,6 +121,11 @@ def test_it_is_asked_for_the_flattened_top_without_pads(program, tmp_path):
         "tee -q -o yosys-xcu.json stat -json\n"
     )
     assert (found.family, found.lut) == ("xcu", 108)
+    program(f'echo "$2" > arguments; cp {RECORDED_PATH} yosys-xc7-nodsp.json')
+    assert yosys.synthesise(["a.sv"], "net", tmp_path, "xc7-nodsp").source == "yosys-0.70 xc7-nodsp"
+    assert (tmp_path / "arguments").read_text().split("; ")[1] == (
+        "synth_xilinx -family xc7 -nodsp -flatten -noiopad -noclkbuf -top net"
+    )
 
 
 RECORDED_PATH = Path(__file__).parent / "recorded/yosys-xcup.json"
@@ -156,7 +161,7 @@ def test_without_yosys_one_line_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_an_unknown_family_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="unknown family 'ice40'; Yosys counts for: xc7, xcu, xcup"):
+    with pytest.raises(ConfigError, match="unknown family 'ice40'; Yosys counts for: xc7, xcu, xcup, xc7-nodsp"):
         yosys.synthesise(["a.sv"], "net", tmp_path, "ice40")
 
 
@@ -201,3 +206,18 @@ def test_more_reuse_takes_fewer_slices_and_luts_and_fewer_bits_fewer_luts(tmp_pa
     assert (here.dsp, shared.dsp, narrow.dsp) == (32, 8, 8)
     assert narrow.lut < shared.lut < here.lut
     assert narrow.ff < shared.ff < here.ff
+
+
+@needs_yosys
+def test_without_dsp_slices_luts_fall_with_every_bit_and_with_reuse(tmp_path):
+    """With them they need not: Yosys puts a product of 4 x 4 bits into LUTs, one of 6 x 6 into a slice."""
+
+    def taken(width, reuse):
+        name, precision = f"{width}-{reuse}", f"ap_fixed<{width},3>"
+        found = count(tmp_path / name, precision, reuse, "xcup-nodsp", n_in=8, n_out=4)
+        assert found.dsp == 0
+        return found.lut
+
+    middle = taken(6, 8)
+    assert taken(8, 8) > middle > taken(4, 8)
+    assert taken(6, 2) > middle > taken(6, 32)

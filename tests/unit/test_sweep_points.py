@@ -120,6 +120,7 @@ DEPENDS: list[tuple[str, Any, str, str]] = [
     ("synth.reuse_factors", 1, "", ""),
     ("synth.samples", 3, "rtl", "rtl"),
     ("synth.place_and_route", True, "rtl", "rtl"),
+    ("synth.without_dsp", True, "rtl", "rtl"),
     ("synth.steps", ["synth", "vsynth"], "synth", "synth"),
     ("synth.steps", ["synth", "cosim"], "project synth", "project synth"),  # which the stimuli are in
     ("synth.timeout_s", 60.0, "", ""),
@@ -443,6 +444,7 @@ def test_a_preset_of_ones_own_cannot_take_another_ones_name(base: dict[str, Any]
 
 def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -> None:
     synth = {"flows": ["vitis", "open-rtl"], "place_and_route": True, "steps": ["synth", "vsynth"], "timeout_s": 60}
+    synth["without_dsp"] = True
     made = plan({**base, "precisions": [MIXED], "stages": {"csim_timeout_s": 7}, "synth": synth})
     (simulate,), (project,), (csim,), (rtl,), (vitis,) = (made.jobs[stage].values() for stage in STAGES)
     common = ("net.nir", "--data=data.npz", "--encoding=current", "--steps=2")
@@ -458,8 +460,8 @@ def test_a_job_has_the_arguments_that_its_key_stands_for(base: dict[str, Any]) -
         "--timeout=7.0",
     )
     assert rtl.arguments[5:] == (
-        *("--calibration-samples=4", "--reuse-factor=1", "--verify=5", "--count=xcup", "--count=ecp5"),
-        "--timeout=60.0",
+        *("--calibration-samples=4", "--reuse-factor=1", "--verify=5"),
+        *("--count=xcup", "--count=xcup-nodsp", "--count=ecp5", "--timeout=60.0"),
     )
     assert vitis.arguments == ("--flow=vitis", "--step=synth", "--step=vsynth", "--timeout=60.0")
     assert (rtl.arguments[:5], project.arguments[:5]) == ((*common, precision),) * 2

@@ -20,7 +20,7 @@ from talon_lib.sweep import spec
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
 TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages, synth, calibration"
-SYNTH = "flows, networks, precisions, reuse_factors, samples, place_and_route, steps, timeout_s"
+SYNTH = "flows, networks, precisions, reuse_factors, samples, place_and_route, without_dsp, steps, timeout_s"
 NETWORK = "name, graph, dt, data, labels, encoding, timesteps, readout"
 ENCODINGS = "current, frames, rate, latency, delta, events"
 
@@ -233,6 +233,7 @@ WRONG = [
     ("synth.steps", ["synth", "csim"], "'synth', 'cosim', 'export', 'vsynth' or 'bitfile', not 'csim'"),
     ("synth.samples", 0, "greater than or equal to 1, not 0"),
     ("synth.place_and_route", 1, "must be true or false, not 1"),
+    ("synth.without_dsp", "xcup", "must be true or false, not 'xcup'"),
     ("synth.timeout_s", 0, "greater than 0, not 0"),
 ]
 

@@ -91,7 +91,7 @@ def test_the_envelope(mocks, project, tmp_path):
         ("stubborn", "timeout", "vitis-run did not end in 1 s; give it more time or less work"),
         ("licence", "failed", "vitis-run failed: no licence (WARNING: [Common 17-348] Failed to get the license "),
         ("fail", "failed", "vitis-run failed: ERROR: [HLS 200-70] Synthesizability check failed."),
-        ("killed", "failed", "vitis-run failed: exit code -9"),
+        ("killed", "failed", "vitis-run failed: exit code 137"),
         ("silent", "failed", "vitis-run ended without the result of synth"),
     ],
 )

@@ -316,7 +316,7 @@ def test_path_goes_before_the_variables_and_vitis_run_before_vitis_hls(mocks, mo
             r"^vitis-run failed: no licence \(.*Failed to get the license.*\); set XILINXD_LICENSE_FILE .*log$",
         ),
         ("silent", r"^vitis-run ended without the result of synth; its log is .*vitis\.log$"),
-        ("killed", r"^vitis-run failed: exit code -9; its log is .*vitis\.log$"),
+        ("killed", r"^vitis-run failed: exit code 137; its log is .*vitis\.log$"),
     ],
 )
 def test_failures(mocks, project, monkeypatch, mode, message):

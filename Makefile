@@ -79,6 +79,7 @@ schema: $(VENV)/dev.done
 
 docs: $(VENV)/dev.done
 	python -m talon_lib.ir.support > docs/primitives.md
+	python -m talon_lib.sweep.schema > docs/schema.md
 
 # The example networks, made again from their data (torch, in an environment of its own; not needed for anything else).
 train:

@@ -597,10 +597,9 @@ def calibrate(table: Path, flow: str | None, source: str | None, output: Path | 
 def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     """Draw the report of a Parquet table METRICS as one HTML file."""
     from talon_lib.report.html import write_report
-    from talon_lib.sweep import table
     from talon_lib.sweep.collect import read_content
 
-    write_report(table.read(metrics), read_content(sweep_json or metrics.with_name("sweep.json")), output)
+    write_report(metrics, read_content(sweep_json or metrics.with_name("sweep.json")), output)
 
 
 @cli.command()

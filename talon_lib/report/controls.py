@@ -101,7 +101,7 @@ for (const [range, spans] of ranges) {
 
 
 def points_source(frame: pd.DataFrame) -> ColumnDataSource:
-    """All points, for the table and for the marks in the plots."""
+    """The points, for the table and for the marks in the plots."""
     data: dict[str, Any] = {}
     shown = [column for column in _COLUMNS if not _is_measured(column[0]) or _is_known(frame[column[0]])]
     for name, _, form, _ in shown:
@@ -143,17 +143,20 @@ def linked_copy(select: Select) -> Select:
     return copy
 
 
-def points_table(source: ColumnDataSource, select: Select | None) -> dict[str, Model]:
-    """The table of all points with its search field, its own choice of preset (it follows ``select``), and a count."""
+def points_table(source: ColumnDataSource, select: Select | None, what: str = "points") -> dict[str, Model]:
+    """The table of points with its search field, its own choice of preset (it follows ``select``), and a count.
+
+    ``what`` is what the count says they are.
+    """
     presets = list(dict.fromkeys(source.data["energy_preset"]))
     first = select.value if select is not None else ALL
     shown = [first in (ALL, name) for name in source.data["energy_preset"]]
     keep = BooleanFilter(booleans=shown)
     text = TextInput(title="Search (every word must occur)", placeholder="digits int8 reuse=4", width=260)
     own = Select(title="Energy preset", value=first, options=[ALL, *presets], width=260)
-    note = Div(text=f"{sum(shown):,} of {len(shown):,} points", styles={"font": "14px Helvetica, Arial, sans-serif"})
+    note = Div(text=f"{sum(shown):,} of {len(shown):,} {what}", styles={"font": "14px Helvetica, Arial, sans-serif"})
     args = {"text": text, "select": own, "source": source, "keep": keep, "note": note, "every": ALL}
-    refresh = CustomJS(args=args, code=_FILTER)
+    refresh = CustomJS(args=args, code=_FILTER.replace(" points`", f" {what}`"))
     text.js_on_change("value_input", refresh)
     own.js_on_change("value", refresh)
     if select is not None:

@@ -25,7 +25,7 @@ from bokeh.models import (
 from bokeh.models.annotations import BoxAnnotation, Span
 
 from talon_lib.cost.devices import RESOURCES
-from talon_lib.report import tables
+from talon_lib.report import tables, thin
 from talon_lib.report.labels import CHARACTER, place, spread
 from talon_lib.report.style import (
     FONT,
@@ -325,11 +325,15 @@ def steps_figure(rows: pd.DataFrame, case: tables.Case, colour: Mapping[str, str
         for name, line in zip(names, lines, strict=True)
         for step, value in enumerate(line, 1)
     ]
+    dots = [dots[index] for index in thin.even(len(dots), _DOTS)]  # the lines have them all
     source = ColumnDataSource({key: [dot[key] for dot in dots] for key in dots[0]})
     renderers = [plot.scatter("step", "accuracy", size=5, color="colour", source=source)]
     tips = [("precision", "@precision"), ("steps", "@step"), ("accuracy", "@accuracy{0.00} %")]
     plot.add_tools(hover(renderers, tips))
     return plot
+
+
+_DOTS = 1_000
 
 
 def _step_ticks(steps: int) -> list[int]:
@@ -375,7 +379,9 @@ def hardware_figure(network: str, points: pd.DataFrame, colour: Mapping[str, str
         look = {"color": colour[str(key[0])], "source": source}
         plot.line("used", "latency_us", line_width=1.5, line_alpha=0.6, line_dash=dash, **look, **named)
         dots.append(plot.scatter("used", "latency_us", size=8, **look))
-    if axes:
+    if len(dashes) > 2 * len(_DASHES):  # no legend tells so many apart; hovering does
+        plot.legend.visible = False
+    elif axes:
         plot.add_layout(plot.legend[0], "below")
         plot.legend.label_text_font = FONT
         plot.legend.label_text_font_size = "11.5px"

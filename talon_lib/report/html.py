@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from markupsafe import Markup
 from talon_lib.cost.preset import EnergyPreset, get_preset, parse_preset
 from talon_lib.errors import ConfigError
 from talon_lib.files import whole
-from talon_lib.report import controls, figures, measured, tables
+from talon_lib.report import controls, figures, measured, tables, thin
 from talon_lib.report.style import EVENT_PARTS, MARKERS, PARTS, Spans, colours
 from talon_lib.sweep.schema import GROUPS, describe
 from talon_lib.sweep.table import missing_tools
@@ -92,18 +93,23 @@ _MEANING = {
 }
 
 
-def write_report(table: pa.Table, plan: Mapping[str, Any], path: Path) -> None:
-    """Write the report of a collected table and its plan (the content of sweep.json), whole or not at all."""
+def write_report(table: pa.Table | Path, plan: Mapping[str, Any], path: Path) -> None:
+    """Write the report of a collected table (or its path) and its plan (sweep.json's content), whole or not at all.
+
+    Raises FormatError for a path where there is no table.
+    """
     page = render(table, plan)
     with whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
+def render(table: pa.Table | Path, plan: Mapping[str, Any]) -> str:
     """The page as text."""
     frame = tables.load(table)
     runs = tables.runs(frame)
+    shown = _Shown.of(frame, runs)
     roots = _Roots()
+    sections, notes = _draw(frame, runs, shown, roots)
     context = {
         "plan": plan,
         "summary": _summary(frame),
@@ -114,14 +120,17 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "rtl": _open_rtl(frame) if measured.asked(frame, "open_rtl") else None,
         "vitis": _vitis(frame) if measured.asked(frame, "vitis") else None,
         "missing": missing_tools(table),
-        "legend": _legend(frame),
+        "legend": _legend(frame, shown),
         "default_preset": tables.default_preset(tables.presets(frame)),
-        "losses": [(case, tables.loss(frame, case)) for case in tables.cases(frame)],
-        "sections": _draw(frame, runs, roots),
+        "losses": [(case, tables.loss(frame, case)) for case in shown.cases],
+        "sections": sections,
+        "notes": {**shown.notes, **notes},
+        "most": thin.ROWS,
+        "some": thin.NAMES,
         "fronts": _fronts(runs),
         "spread": _energy_spread(runs),
-        "comparisons": tables.comparisons(runs),
-        "neurobench": tables.neurobench(runs),
+        "comparisons": tables.comparisons(shown.runs),
+        "neurobench": tables.neurobench(shown.runs),
         "reuse_constant": bool((frame["stands_for"] > 1).any()),
         "parts": list(PARTS.values()),
         "event_parts": list(EVENT_PARTS.values()),
@@ -135,6 +144,41 @@ def render(table: pa.Table, plan: Mapping[str, Any]) -> str:
         "document": Markup(_json(roots.document())),
     }
     return _environment().get_template("report.html.j2").render(context)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What gets a panel or a line of a table; ``notes`` say by section what does not."""
+
+    cases: list[tables.Case]
+    rows: dict[tables.Case, pd.DataFrame]
+    runs: pd.DataFrame
+    notes: dict[str, str | None]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, runs: pd.DataFrame) -> _Shown:
+        """Of all points, and of :func:`talon_lib.report.tables.runs`."""
+        every = tables.cases(frame)
+        cases = thin.cases(every)
+        rows, count = {}, 0
+        for case in cases:
+            found = tables.of_case(frame, case)
+            best = runs[runs["on_front"] & (runs["network"] == case.network)]
+            rows[case] = thin.precisions(found, set(best["precision"]), len(cases))
+            count += len(found)
+        keys = {(case.network, case.timesteps, name) for case, own in rows.items() for name in own["precision"]}
+        own = zip(runs["network"], runs["timesteps"], runs["precision"], strict=True)
+        drawn = pd.Series([key in keys for key in own], index=runs.index, dtype=bool)
+        notes = {
+            "cases": thin.note(len(cases), len(every), "pairs of a network and a number of steps", "shown"),
+            "precisions": thin.note(sum(map(len, rows.values())), count, "precisions of these", "shown"),
+        }
+        return cls(cases, rows, runs[drawn], notes)
+
+    @property
+    def networks(self) -> list[str]:
+        """Those with panels."""
+        return list(dict.fromkeys(case.network for case in self.cases))
 
 
 class _Roots:
@@ -182,8 +226,10 @@ def _json(content: Mapping[str, Any]) -> str:
     return text
 
 
-def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, list[str]]:
-    """Fill ``roots`` with every figure; returns the element ids by section."""
+def _draw(
+    frame: pd.DataFrame, runs: pd.DataFrame, shown: _Shown, roots: _Roots
+) -> tuple[dict[str, list[str]], dict[str, str | None]]:
+    """Fill ``roots`` with every figure; returns by section the element ids, and what is said of points left out."""
     found: dict[str, list[str]] = {
         name: [] for name in ("bits", "pareto", "energy", "events", "steps", "hardware", "open_rtl")
     }
@@ -191,14 +237,18 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
     names = tables.presets(frame)
     first = tables.default_preset(names)
     preset = GroupFilter(column_name="energy_preset", group=first)
-    points = controls.points_source(frame)
+    best = runs.index[runs["on_front"]]
+    for network in shown.networks:
+        best = best.union(thin.best_designs(frame[frame["network"] == network]))
+    listed = thin.points(frame, best)
+    points = controls.points_source(listed)
     ranges: list[tuple[Range1d, Spans]] = []
-    for index, case in enumerate(tables.cases(frame)):
-        rows = tables.of_case(frame, case)
+    for index, case in enumerate(shown.cases):
+        rows = shown.rows[case]
         lost = tables.loss(frame, case)
         if lost is not None:
             found["bits"].append(roots.add(f"bits-{index}", figures.bits_figure(rows, case, lost, colour)))
-        priced = runs[(runs["network"] == case.network) & (runs["timesteps"] == case.timesteps)]
+        priced = shown.runs[(shown.runs["network"] == case.network) & (shown.runs["timesteps"] == case.timesteps)]
         if not priced.empty:
             plot, spans = figures.energy_figure(case.title, priced, preset, first)
             found["energy"].append(roots.add(f"energy-{index}", plot))
@@ -210,18 +260,30 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
             ranges.append((plot.x_range, spans))
         if (plot := figures.steps_figure(rows, case, colour)) is not None:
             found["steps"].append(roots.add(f"steps-{index}", plot))
-    for index, network in enumerate(dict.fromkeys(frame["network"])):
+    marks, designs = (0, 0), (0, 0)  # drawn, and all
+    for index, network in enumerate(shown.networks):
         own = runs[runs["network"] == network]
         if not own.empty:
-            plot, spans = figures.pareto_figure(network, own, points, preset, first, colour)
+            drawn = thin.runs(own, len(shown.networks))
+            plot, spans = figures.pareto_figure(network, drawn, points, preset, first, colour)
             found["pareto"].append(roots.add(f"pareto-{index}", plot))
             ranges.append((plot.x_range, spans))
-        designs = frame[(frame["network"] == network) & (frame["used"] > 0) & (frame["latency_us"] > 0)]
-        if not designs.empty:
-            found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, designs, colour)))
-    for index, (_, own) in enumerate(measured.open_rtl(frame).groupby("network", sort=False)):
-        for metric, plot in measured.figures(own, colour):
+            marks = marks[0] + len(drawn), marks[1] + len(own)
+        own = frame[(frame["network"] == network) & (frame["used"] > 0) & (frame["latency_us"] > 0)]
+        if not own.empty:
+            drawn = thin.designs(own, len(shown.networks))
+            found["hardware"].append(roots.add(f"hardware-{index}", figures.hardware_figure(network, drawn, colour)))
+            designs = designs[0] + len(drawn), designs[1] + len(thin.distinct(own))
+    rtl = measured.open_rtl(frame)
+    for index, (_, own) in enumerate(rtl.groupby("network", sort=False)):
+        drawn = thin.measured(own, rtl["network"].nunique())
+        for metric, plot in measured.figures(drawn, colour):
             found["open_rtl"].append(roots.add(f"open-rtl-{index}-{metric}", plot))
+    notes = {
+        "pareto": thin.note(*marks, "runs", "drawn"),
+        "hardware": thin.note(*designs, "designs", "drawn"),
+        "points": thin.note(len(listed), len(frame), "points", "listed"),
+    }
     select = controls.preset_select(names, first, preset, ranges) if ranges and len(names) > 1 else None
     if select is not None:
         roots.add("preset-pareto", select)
@@ -229,9 +291,10 @@ def _draw(frame: pd.DataFrame, runs: pd.DataFrame, roots: _Roots) -> dict[str, l
         if found["events"]:
             roots.add("preset-events", controls.linked_copy(select))
     found["selects"] = ["preset-pareto", "preset-energy", "preset-events"] if select is not None else []
-    for element, model in controls.points_table(points, select).items():
+    what = "listed points" if notes["points"] else "points"
+    for element, model in controls.points_table(points, select, what).items():
         roots.add(element, model)
-    return found
+    return found, notes
 
 
 def _summary(frame: pd.DataFrame) -> dict[str, Any]:
@@ -266,9 +329,13 @@ def _singular(text: str) -> str:
     return text.replace("numbers", "number") if text.startswith("numbers") else text.removesuffix("s")
 
 
-def _legend(frame: pd.DataFrame) -> list[dict[str, str]]:
+def _legend(frame: pd.DataFrame, shown: _Shown) -> list[dict[str, str]]:
     names = tables.precisions(frame)
     colour = colours(names)
+    if len(names) > thin.PRECISIONS:
+        drawn = {name for own in shown.rows.values() for name in own["precision"]}
+        names = names[names["precision"].isin(drawn)]
+        names = names.iloc[thin.even(len(names), thin.PRECISIONS)]
     return [
         {"name": name, "colour": colour[name], "marker": MARKERS[family]}
         for name, family in zip(names["precision"], names["kind"], strict=True)
@@ -321,7 +388,8 @@ def _open_rtl(frame: pd.DataFrame) -> dict[str, Any]:
     rows = measured.open_rtl(frame)
     compared = rows[rows["open_rtl_values"].notna()]
     return {
-        "rows": measured.pairs(rows, "open-rtl"),
+        "rows": measured.pairs(rows.iloc[thin.even(len(rows), thin.ROWS)], "open-rtl"),
+        "designs": len(rows),
         "ratios": measured.ratios(rows, "open-rtl"),
         "counted": _names(rows["open_rtl_source"]),
         "proved": _names(rows["open_rtl_proof_source"]),
@@ -337,7 +405,8 @@ def _vitis(frame: pd.DataFrame) -> dict[str, Any]:
     """What the section on Vitis says."""
     rows = measured.vitis(frame)
     return {
-        "rows": measured.pairs(rows, "vitis"),
+        "rows": measured.pairs(rows.iloc[thin.even(len(rows), thin.ROWS)], "vitis"),
+        "designs": len(rows),
         "ratios": measured.ratios(rows, "vitis"),
         "tools": _names(rows["vitis_source"]),
         "vivado": bool(rows["vivado_lut"].notna().any()),
@@ -370,8 +439,15 @@ def _digits(value: Any, digits: int = 4) -> str:
     return "—" if value is None or pd.isna(value) else figures.significant(float(value), digits)
 
 
+def _few(names: Sequence[str]) -> str:
+    """The names in one line; of very many the first."""
+    left = len(names) - thin.NAMES
+    return ", ".join(names[: thin.NAMES]) + (f" and {left:,} more" if left > 0 else "")
+
+
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("talon_lib.report")
     environment = jinja2.Environment(loader=loader, autoescape=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "number": _number, "digits": _digits}
+    filters: dict[str, Any] = {"percent": _percent, "number": _number, "digits": _digits, "few": _few}
+    environment.filters |= filters
     return environment

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 CHARACTER = 6.4
 LINE = 14.0
 _POINT = 7.0
+_CROWD = 100
 
 _Box = tuple[float, float, float, float]
 
@@ -41,13 +42,15 @@ def place(
 ) -> list[Place]:
     """Place a label at each point (pixels from the upper left corner of a plot of that size), those ``first`` first.
 
-    ``path`` is a line of horizontal and vertical pieces that no label should cross.
+    ``path`` is a line of horizontal and vertical pieces that no label should cross. Where there are very many points,
+    only the first get labels.
     """
     taken: list[_Box] = [(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in points]
     for (x0, y0), (x1, y1) in itertools.pairwise(path):
         taken.append((min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
     places = [Place()] * len(points)
-    for index in [*first, *(i for i in range(len(points)) if i not in first)]:
+    others = [i for i in range(len(points)) if i not in first] if len(points) <= _CROWD else []
+    for index in [*first, *others]:
         x, y = points[index]
         width = len(texts[index]) * CHARACTER
         for dx, dy, align in _candidates():

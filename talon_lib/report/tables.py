@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from talon_lib.cost.calibration import METRICS
 from talon_lib.cost.event_energy import PARTS as EVENT_PARTS
@@ -21,7 +23,8 @@ from talon_lib.errors import TalonError
 from talon_lib.fixed import parse_type
 from talon_lib.precision import Precision
 from talon_lib.sweep.pareto import front
-from talon_lib.sweep.schema import GROUPS
+from talon_lib.sweep.schema import GROUPS, SCHEMA
+from talon_lib.sweep.table import iter_batches, read_columns
 
 TOLERANCE = 0.01
 """One point of accuracy: what fewer bits may cost."""
@@ -52,8 +55,10 @@ class Case:
         return 100 / self.samples if self.samples else None
 
 
-def load(table: pa.Table) -> pd.DataFrame:
-    """All points in the table's order, with what the report derives of them.
+def load(table: pa.Table | Path) -> pd.DataFrame:
+    """All points in the order of the table (one in memory, or its path), with what the report derives of them.
+
+    ``nodes`` is read in passing only. Raises FormatError.
 
     Added columns: ``bits`` of weight (mean over layers), ``bits_text``, ``kind`` of precision, ``rank`` (place of the
     precision, by rising bits), ``score`` (accuracy, or agreement with fp32 where a network has no labels), ``metric``
@@ -63,10 +68,11 @@ def load(table: pa.Table) -> pd.DataFrame:
     ``effective`` (reuse factors), ``holds`` (whether it fits) and for every metric of a calibration ``…_interval``
     (empty without one).
     """
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = read_columns(table, [name for name in SCHEMA.names if name != "nodes"]).to_pandas()
     for column in (*_MEASURES, *_EVENTS, *_COUNTS, *_HARDWARE, *_SHARES):
         frame[column] = frame[column].astype("float64")
-    bits = {str(name): _bits(str(name), group["nodes"]) for name, group in frame.groupby("precision", sort=False)}
+    types = _weight_types(table)
+    bits = {str(name): _bits(str(name), types.get(str(name), [])) for name in frame["precision"].unique()}
     frame["bits"] = [bits[name][0] for name in frame["precision"]]
     frame["bits_text"] = [bits[name][1] for name in frame["precision"]]
     frame["kind"] = [kind(str(name)) for name in frame["precision"]]
@@ -82,7 +88,8 @@ def load(table: pa.Table) -> pd.DataFrame:
         ends = zip(frame[f"{metric}_low"], frame[f"{metric}_high"], strict=True)
         frame[f"{metric}_interval"] = [_range(low, high) for low, high in ends]
     order = sorted(bits, key=lambda name: (bits[name][0], _KINDS.index(kind(name))))
-    frame["rank"] = [order.index(name) for name in frame["precision"]]
+    rank = {name: index for index, name in enumerate(order)}
+    frame["rank"] = [rank[name] for name in frame["precision"]]
     labelled = frame.groupby("network")["accuracy"].transform("count") > 0
     frame["score"] = frame["accuracy"].where(labelled, frame["agreement_fp32"])
     frame["metric"] = ["accuracy" if known else "agreement with fp32" for known in labelled]
@@ -113,10 +120,21 @@ def kind(precision: str) -> str:
     return "int" if precision.removeprefix("int").isdigit() else "mixed"
 
 
-def _bits(precision: str, nodes: pd.Series) -> tuple[float, str]:
+def _weight_types(table: pa.Table | Path) -> dict[str, list[str | None]]:
+    """Number types of the nodes' weights by precision, of the first point of each that has nodes."""
+    found: dict[str, list[str | None]] = {}
+    for batch in iter_batches(table, ["precision", "nodes"]):
+        known = batch.filter(pc.greater(pc.list_value_length(batch.column("nodes")), 0))
+        names = pd.Series(known.column("precision").to_pylist(), dtype=object)
+        new = names.index[~names.duplicated() & ~names.isin(list(found))].tolist()
+        for row in known.take(pa.array(new, pa.int64())).to_pylist():
+            found[row["precision"]] = [node["weight_type"] for node in row["nodes"]]
+    return found
+
+
+def _bits(precision: str, types: Sequence[str | None]) -> tuple[float, str]:
     """Bits of weight, as mean over layers and as text: of the types used, or where no run ended, of the name."""
-    used: Sequence[Mapping[str, Any]] = next((own for own in nodes if own is not None and len(own)), [])
-    widths = [parse_type(node["weight_type"]).bits for node in used if node["weight_type"]]
+    widths = [parse_type(own).bits for own in types if own]
     if not widths:
         try:
             choice = Precision.parse(precision).choice("", "weight")
@@ -287,18 +305,22 @@ def csim(frame: pd.DataFrame) -> dict[str, Any]:
         "equal": len(equal),
         "values": int(equal["csim_values"].sum()),
         "compilers": sorted(set(equal["csim_source"].dropna())),
-        "others": jobs[jobs["csim_status"] != "equal"].to_dict("records"),
+        "others": jobs.loc[jobs["csim_status"] != "equal", [*key, "csim_status", "csim_reason"]].to_dict("records"),
         "not_run": sorted(set(frame["csim_reason"][frame["csim_status"] == "not_run"].dropna())),
     }
 
 
 def failures(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Points that are not ok, those of equal status, reason and network as one row."""
-    bad = frame[frame["status"] != "ok"].assign(reason=frame["reason"].fillna(""))
+    bad = frame[frame["status"] != "ok"]
+    found: dict[tuple[str, str, str], list[str]] = {}  # pandas' groups are slow where every point has its own reason
+    columns = (bad["status"], bad["reason"].fillna(""), bad["network"], bad["precision"])
+    for status, reason, network, precision in zip(*columns, strict=True):
+        found.setdefault((status, reason, network), []).append(precision)
     return [
-        {"status": status, "reason": reason, "network": network, "points": len(group)}
-        | {"precisions": list(dict.fromkeys(group["precision"]))}
-        for (status, reason, network), group in bad.groupby(["status", "reason", "network"], sort=False)
+        {"status": status, "reason": reason, "network": network, "points": len(own)}
+        | {"precisions": list(dict.fromkeys(own))}
+        for (status, reason, network), own in found.items()
     ]
 
 

@@ -1,8 +1,12 @@
-"""The one schema of metrics.parquet. Units are in the names; description and unit are in the fields' metadata."""
+"""The one schema of metrics.parquet. Units are in the names; description and unit are in the fields' metadata.
+
+``python -m talon_lib.sweep.schema`` prints docs/schema.md.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -15,9 +19,6 @@ def _field(name: str, kind: pa.DataType, description: str, unit: str = "", nulla
     return pa.field(name, kind, nullable=nullable, metadata=metadata)
 
 
-_PARTS = pa.struct([pa.field(part, pa.float64()) for part in PARTS])
-
-
 def _intervals() -> list[pa.Field]:
     """Both ends of what a calibration makes of every estimate."""
     text = "{} end of the calibrated interval of {}"
@@ -27,30 +28,6 @@ def _intervals() -> list[pa.Field]:
         for end in ("low", "high")
     ]
 
-
-_NODE = pa.struct(
-    [
-        pa.field("node", pa.string(), nullable=False),
-        pa.field("spikes_per_sample", pa.float64()),
-        pa.field("effective_macs", pa.float64()),
-        pa.field("effective_acs", pa.float64()),
-        pa.field("energy_uj", pa.float64()),
-        pa.field("events_per_sample", pa.float64()),
-        *(pa.field(f"{execution}_energy_uj", pa.float64()) for execution in EXECUTIONS),
-        *(pa.field(f"{execution}_parts_uj", _PARTS) for execution in EXECUTIONS),
-        pa.field("effective_reuse_factor", pa.int64()),
-        pa.field("operators", pa.int64()),
-        pa.field("multipliers", pa.int64()),
-        pa.field("cycles_per_step", pa.int64()),
-        pa.field("lut_estimate", pa.int64()),
-        pa.field("ff_estimate", pa.int64()),
-        pa.field("dsp_estimate", pa.int64()),
-        pa.field("bram_estimate", pa.int64()),
-        pa.field("weight_type", pa.string()),
-        pa.field("result_type", pa.string()),
-        pa.field("membrane_type", pa.string()),
-    ]
-)
 
 AXES = (
     _field("network", pa.string(), "trained network, as the configuration names it", nullable=False),
@@ -73,6 +50,37 @@ _PART_TEXTS = {
     "static": "static power over the latency, where the preset has a figure",
 }
 _EXECUTION_TEXTS = {"event": "event-driven", "clock": "clock-driven"}
+
+_PARTS = pa.struct([_field(part, pa.float64(), _PART_TEXTS[part], "uJ") for part in PARTS])
+_NODE = pa.struct(
+    [
+        _field("node", pa.string(), "its name in the graph", nullable=False),
+        _field("spikes_per_sample", pa.float64(), "its spikes in one inference, mean over samples"),
+        _field("effective_macs", pa.float64(), "multiply-accumulates without zero operands (NeuroBench)"),
+        _field("effective_acs", pa.float64(), "accumulates without zero operands (NeuroBench)"),
+        _field("energy_uj", pa.float64(), "its part of energy_uj: TALON's accounting", "uJ"),
+        _field("events_per_sample", pa.float64(), "values that are not zero and arrive, one inference, mean"),
+        *(
+            _field(f"{execution}_energy_uj", pa.float64(), f"one inference, {_EXECUTION_TEXTS[execution]}", "uJ")
+            for execution in EXECUTIONS
+        ),
+        *(
+            _field(f"{execution}_parts_uj", _PARTS, f"the same by part, {_EXECUTION_TEXTS[execution]}", "uJ")
+            for execution in EXECUTIONS
+        ),
+        _field("effective_reuse_factor", pa.int64(), "reuse factor that hls4ml gives it"),
+        _field("operators", pa.int64(), "products formed side by side"),
+        _field("multipliers", pa.int64(), "those of the operators that are multipliers"),
+        _field("cycles_per_step", pa.int64(), "cycles from its input to its output, first order", "cycles"),
+        _field("lut_estimate", pa.int64(), "LUTs, first order"),
+        _field("ff_estimate", pa.int64(), "flip-flops, first order"),
+        _field("dsp_estimate", pa.int64(), "DSP slices, first order"),
+        _field("bram_estimate", pa.int64(), "block RAMs of 18 Kb (RAMB18), first order"),
+        _field("weight_type", pa.string(), "number type of its weights"),
+        _field("result_type", pa.string(), "number type of its results"),
+        _field("membrane_type", pa.string(), "number type of its membranes"),
+    ]
+)
 
 
 def _execution_fields(execution: str) -> list[pa.Field]:
@@ -224,23 +232,126 @@ GROUPS: dict[str, tuple[pa.Field, ...]] = {
     "nodes": (_field("nodes", pa.list_(_NODE), "figures and types by node"),),
 }
 
+
+def _documented(fields: Sequence[pa.Field], prefix: str = "") -> list[dict[str, str]]:
+    """Name, type, unit and description of the fields; those inside a list or struct after it, as ``nodes.node``."""
+    found = []
+    for field in fields:
+        inner = field.type.value_type if pa.types.is_list(field.type) else field.type
+        nested = list(inner) if pa.types.is_struct(inner) else []
+        kind = str(field.type)
+        if nested:
+            kind = "list of struct" if inner is not field.type else "struct"
+        metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        about = {"unit": metadata.get("unit", ""), "description": metadata["description"]}
+        found.append({"name": prefix + field.name, "type": kind, **about})
+        found += _documented(nested, f"{prefix}{field.name}.")
+    return found
+
+
+_FIELDS = [field for group in GROUPS.values() for field in group]
+_COLUMNS = {own["name"]: {key: own[key] for key in ("unit", "description") if own[key]} for own in _documented(_FIELDS)}
 SCHEMA = pa.schema(
-    [field for group in GROUPS.values() for field in group],
-    metadata={"format": "talon-dse metrics", "format_version": "3"},
+    _FIELDS,
+    # as JSON too, for readers that do not see the metadata of Arrow's fields
+    metadata={"format": "talon-dse metrics", "format_version": "3", "columns": json.dumps(_COLUMNS)},
 )
 
 
-def describe() -> list[dict[str, Any]]:
-    """Name, type, unit and description of every column, in order."""
-    rows = []
-    for field in SCHEMA:
-        metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        rows.append(
-            {
-                "name": field.name,
-                "type": str(field.type),
-                "unit": metadata.get("unit", ""),
-                "description": metadata["description"],
-            }
-        )
-    return rows
+def describe() -> list[dict[str, str]]:
+    """Name, type, unit and description of every column, in order; not of the fields inside ``nodes``."""
+    return [own for own in _documented(SCHEMA) if "." not in own["name"]]
+
+
+_GROUP_TEXTS = {
+    "point": "The axes of the point, and how it ended",
+    "simulate": "Bit-exact simulation, and NeuroBench's metrics",
+    "energy": "Energy by TALON's accounting (docs/energy.md)",
+    "event_energy": "Energy by events and widths, event-driven and clock-driven (docs/energy.md)",
+    "break_even": "Against the same network without spikes (docs/energy.md)",
+    "estimate": "First-order estimates of the hls4ml design (docs/estimates.md)",
+    "calibration": "Where a synthesis may be expected, by a calibration; null without one (docs/estimates.md)",
+    "project": "The hls4ml project",
+    "csim": "C simulation of the project",
+    "open_rtl": "RTL of our own, as the tools measured it (docs/synthesis.md)",
+    "open_rtl_estimate": "Estimates of that RTL",
+    "vitis": "AMD's synthesis of the hls4ml project (docs/synthesis.md)",
+    "nodes": "Figures and types by node",
+}
+
+
+def _rows(fields: Sequence[pa.Field]) -> str:
+    lines = ["| column | type | unit | description |", "|---|---|---|---|"]
+    return "\n".join(
+        lines + ["| `{name}` | {type} | {unit} | {description} |".format(**own) for own in _documented(fields)]
+    )
+
+
+def document() -> str:
+    """The whole of docs/schema.md."""
+    groups = "\n\n".join(f"## {name}\n\n{_GROUP_TEXTS[name]}.\n\n{_rows(own)}" for name, own in GROUPS.items())
+    version = SCHEMA.metadata[b"format_version"].decode()
+    return _DOCUMENT.format(version=version) + f"\n{groups}\n"
+
+
+_DOCUMENT = """# The table of a sweep
+
+Made from `talon_lib/sweep/schema.py` by `make docs`; a test holds it to the code.
+
+`results/<sweep>/metrics.parquet` has one row for every point, failed ones included, in the order of the sweep. What is
+not known is null. Nothing in it differs from run to run: equal results give equal bytes.
+
+Up to 50,000 points it is one file. A larger table is a folder of that name, partitioned by network in Hive's way:
+`metrics.parquet/network=NAME/part-00000.parquet` and so on, each file of at most 50,000 rows. The column `network` is
+then in the names of the folders alone; pandas, polars and DuckDB put it back, as the last column, and read the networks
+in the order of their names. A network whose name is a number (`784`) comes back as a number.
+
+The metadata of the file are `format` (`talon-dse metrics`), `format_version` ({version}), and `columns`: JSON with
+`description` and, where there is one, `unit` by column, those inside `nodes` as `nodes.NAME`. The fields of the Arrow
+schema have the same. Each file of a folder has `rows` as well: of the whole table, so that a lost file is noticed.
+
+## How to read it
+
+Both forms are read by the same call. In pandas (`pip install pandas pyarrow`):
+
+```python
+import pandas as pd
+
+points = pd.read_parquet("metrics.parquet", columns=["network", "precision", "accuracy", "energy_uj"])
+points[points.energy_uj < 0.5].groupby("network", observed=True).accuracy.max()
+```
+
+In polars, which reads no more than the query needs:
+
+```python
+import polars as pl
+
+points = pl.scan_parquet("metrics.parquet")
+points.filter(pl.col("energy_uj") < 0.5).group_by("network").agg(pl.col("accuracy").max()).collect()
+nodes = points.select("network", "precision", "nodes").explode("nodes").unnest("nodes").collect()
+```
+
+In DuckDB (2.0 takes the name of the folder as it is; `'metrics.parquet/*/*.parquet'` names the files in it):
+
+```sql
+SELECT network, max(accuracy) FROM read_parquet('metrics.parquet') WHERE energy_uj < 0.5 GROUP BY network;
+SELECT network, precision, unnest(nodes, recursive := true) FROM read_parquet('metrics.parquet');
+```
+
+What a column means, read from the file itself (of a folder, from any of its files):
+
+```python
+import json
+import pyarrow.parquet as pq
+
+json.loads(pq.read_metadata("metrics.parquet").metadata[b"columns"])["energy_uj"]  # polars: pl.read_parquet_metadata
+```
+
+```sql
+SELECT decode(value) FROM parquet_kv_metadata('metrics.parquet') WHERE decode(key) = 'columns';
+```
+"""
+
+
+if __name__ == "__main__":
+    print(document(), end="")

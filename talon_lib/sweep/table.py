@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from talon_lib.errors import ConfigError, FormatError
-from talon_lib.files import whole
+from talon_lib.files import beside, whole
 from talon_lib.sweep import open_rtl
 from talon_lib.sweep.schema import SCHEMA
 
@@ -132,7 +131,8 @@ def _replacing(path: Path) -> Iterator[Path]:
 
     A file takes the place of a file at once. A folder cannot: a kill in between leaves none, and never half of one.
     """
-    partial, old = (path.with_name(f".{path.name}.{os.getpid()}{end}") for end in ("", ".old"))
+    partial = beside(path)
+    old = partial.with_name(f"{partial.name}.old")
     try:
         yield partial
         if partial.is_dir() or path.is_dir():

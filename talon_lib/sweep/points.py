@@ -178,8 +178,11 @@ class Points(Sequence[Point]):
     def __getitem__(self, place: slice) -> list[Point]: ...
     def __getitem__(self, place: int | slice) -> Point | list[Point]:
         if isinstance(place, slice):
-            first, last, step = place.indices(len(self))
-            return list(self.between(first, last))[::step]
+            numbers = range(len(self))[place]
+            if not numbers:
+                return []
+            first, last = sorted((numbers[0], numbers[-1]))
+            return list(self.between(first, last + 1))[:: numbers.step]
         number = range(len(self))[place]
         return next(self.between(number, number + 1))
 

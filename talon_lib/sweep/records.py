@@ -29,9 +29,9 @@ class History:
         for record in records:
             stage = record["stage"]
             for job in record["jobs"]:
-                self._seconds[stage, _network(job["label"])].append(job["seconds"])
-                self._seconds[stage,].append(job["seconds"])
-                self._bytes[stage].append(job["bytes"])
+                self._seconds[stage, _network(job["label"])].append(float(job["seconds"]))
+                self._seconds[stage,].append(float(job["seconds"]))
+                self._bytes[stage].append(float(job["bytes"]))
                 self.recorded += 1
 
     @classmethod
@@ -42,7 +42,7 @@ class History:
             try:
                 record = json.loads(path.read_text())
                 History([record])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
             found.append(record)
         return cls(found)

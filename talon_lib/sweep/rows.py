@@ -228,6 +228,8 @@ def read_result(path: Path, stage: str) -> Envelope:
             raise ValueError
         if content["status"] not in _STATUSES or (content["status"] != "ok" and not content["reason"]):
             raise ValueError
+        if not isinstance(content["result"], dict | None):
+            raise ValueError
     except FileNotFoundError:
         return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}
     except (OSError, ValueError, KeyError, TypeError):

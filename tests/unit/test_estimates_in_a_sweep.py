@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from talon_lib import cli, ir
 from talon_lib.cost.calibration import ESTIMATES, Calibration, MetricCalibration
 from talon_lib.report.html import render
-from talon_lib.sweep import collect, points, spec
+from talon_lib.sweep import collect, points, spec, table
 from talon_lib.sweep.schema import GROUPS
 
 DOCS = Path(__file__).parents[2] / "docs/estimates.md"
@@ -67,21 +67,22 @@ def swept(folder: Path, **changes: Any) -> tuple[Any, dict[str, Any]]:
     for key, job in plan.jobs["simulate"].items():
         done = CliRunner().invoke(cli.cli, ["simulate", *job.arguments, f"--output={folder / 'simulate' / key}.json"])
         assert done.exit_code == 0, done.output
-    return collect.collect(plan.as_dict(), folder), plan.as_dict()
+    collect.collect(plan, folder, folder / "m.parquet")
+    return table.read(folder / "m.parquet"), plan.as_dict()
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("axes")
     given = {"name": "net", "graph": str(folder / "net.nir"), "data": str(folder / "x.npy")}
-    table, _ = swept(
+    made, _ = swept(
         folder,
         networks=[given | {"timesteps": AXES["timesteps"]}],
         precisions=AXES["precision"],
         reuse_factors=AXES["reuse_factor"],
         hardware={axis: AXES[axis] for axis in ("part", "clock_period_ns", "strategy", "io_type")},
     )
-    frame: pd.DataFrame = table.to_pandas()
+    frame: pd.DataFrame = made.to_pandas()
     assert len(frame) == np.prod([len(values) for values in AXES.values()]) and (frame["status"] == "ok").all()
     assert not frame[COLUMNS].isna().any().any()
     return frame
@@ -122,24 +123,24 @@ def calibration(tmp_path: Path) -> Path:
 
 
 def test_a_sweep_that_names_a_calibration_has_intervals_in_table_and_report(tmp_path: Path, calibration: Path) -> None:
-    table, plan = swept(tmp_path, calibration=str(calibration))
-    for row in table.to_pylist():
+    made, plan = swept(tmp_path, calibration=str(calibration))
+    for row in made.to_pylist():
         for name, column in ESTIMATES.items():
             low, high = (factor * row[column] for factor in FACTORS[name])
             assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx((low, high))
         assert row["calibration_source"] == "90% of 12 designs of made-up tool"
-    page = render(table, plan)
+    page = render(made, plan)
     assert "90% of 12 designs of made-up tool" in shown(page)
-    row = table.to_pylist()[0]
+    row = made.to_pylist()[0]
     assert f"{row['lut_low']:,.0f} to {row['lut_high']:,.0f}" in page
 
 
 def test_without_a_calibration_the_intervals_are_empty_and_the_report_says_so(tmp_path: Path) -> None:
-    table, plan = swept(tmp_path)
+    made, plan = swept(tmp_path)
     names = [field.name for field in GROUPS["calibration"]]
     assert len(names) == 2 * len(ESTIMATES) + 1
-    assert all(row[name] is None for row in table.to_pylist() for name in names)
-    assert "Not calibrated" in shown(render(table, plan))
+    assert all(row[name] is None for row in made.to_pylist() for name in names)
+    assert "Not calibrated" in shown(render(made, plan))
 
 
 def shown(page: str) -> str:

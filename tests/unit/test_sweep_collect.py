@@ -14,10 +14,13 @@ import pytest
 
 from talon_lib.cost.event_energy import EXECUTIONS, PARTS, Execution, energy
 from talon_lib.cost.layers import Layer
-from talon_lib.cost.preset import get_preset
+from talon_lib.cost.preset import get_preset, parse_preset
 from talon_lib.cost.work import Arithmetic, NodeWork
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.sweep import collect
+from talon_lib.sweep import table as tables
+from talon_lib.sweep.points import Point
+from talon_lib.sweep.rows import Rows
 from talon_lib.sweep.schema import AXES, GROUPS, SCHEMA, describe
 
 
@@ -136,8 +139,17 @@ PLAN: dict[str, Any] = {
 }
 
 
+def table(results: Path, plan: dict[str, Any] = PLAN) -> pa.Table:
+    """The table of a plan; its presets are those of the package where it does not say what they were."""
+    planned = plan.get("energy_presets", {})
+    names = {own["energy_preset"] for own in plan["points"]}
+    presets = [parse_preset(name, planned[name]) if name in planned else get_preset(name) for name in names]
+    made = Rows(results, plan["configuration"]["stages"], presets).make(Point(**own) for own in plan["points"])
+    return pa.Table.from_pylist(list(made), schema=SCHEMA)
+
+
 def rows(results: Path, plan: dict[str, Any] = PLAN) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = collect.collect(plan, results).to_pylist()
+    found: list[dict[str, Any]] = table(results, plan).to_pylist()
     return found
 
 
@@ -321,21 +333,22 @@ DAMAGED = {
     "failed with a result": json.dumps({**ok("csim", CSIM), "status": "failed", "reason": "x"}),
     "failed without a reason": json.dumps(bad("csim", "failed", "")),
     "of unknown status": json.dumps(bad("csim", "maybe", "x")),
+    "with a list for a result": json.dumps(ok("csim", CSIM) | {"result": [1]}),
     "without a stage": json.dumps({"status": "failed", "reason": "x", "result": None}),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_result_is_a_failed_row_that_says_what_to_remove(results: Path, damage: str) -> None:
+def test_a_damaged_result_is_a_failed_row_that_says_what_to_do(results: Path, damage: str) -> None:
     write(results, "csim", "c8", DAMAGED[damage])
     found = row(results, **INT8)
     assert (found["status"], found["csim_status"]) == ("failed", "failed")
-    assert found["reason"] == "csim: the result c8.json is damaged; remove it and run the sweep again"
+    assert found["reason"] == "csim: the result c8.json is damaged; run the sweep again"
 
 
 def test_bytes_that_are_no_text_are_a_damaged_result(results: Path) -> None:
     (results / "csim" / "c8.json").write_bytes(b"\xff\xfe\x00")
-    assert row(results, **INT8)["reason"] == "csim: the result c8.json is damaged; remove it and run the sweep again"
+    assert row(results, **INT8)["reason"] == "csim: the result c8.json is damaged; run the sweep again"
 
 
 SEVERITY = ["ok", "unsupported", "timeout", "failed"]
@@ -587,10 +600,10 @@ def test_each_missing_tool_is_said_once(results: Path) -> None:
     for own in plan["points"]:
         if own["precision"] == "int8":
             own |= {"rtl": f"r{own['reuse_factor']}", "synth": "v"}
-    lines = collect.missing_tools(collect.collect(plan, results))
+    lines = tables.missing_tools(table(results, plan))
     reasons = [own["reason"] for own in (NO_VERILATOR, NO_YOSYS, NO_NEXTPNR)]
     assert sorted(lines) == sorted([*reasons, "synth: needs vitis-run"])
-    assert collect.missing_tools(collect.collect(PLAN, results)) == []
+    assert tables.missing_tools(table(results)) == []
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -598,21 +611,21 @@ def test_each_missing_tool_is_said_once(results: Path) -> None:
 
 def test_equal_results_give_equal_bytes(results: Path) -> None:
     one, two = results / "one.parquet", results / "two.parquet"
-    collect.write(collect.collect(PLAN, results), one)
+    tables.write_part(table(results), one)
     for file in results.rglob("*.json"):  # written again, later and in another order of keys
         file.write_text(json.dumps(json.loads(file.read_text()), sort_keys=True, indent=3))
-    collect.write(collect.collect(PLAN, results), two)
+    tables.write_part(table(results), two)
     assert one.read_bytes() == two.read_bytes()
-    collect.write(collect.collect(PLAN, results), one)
+    tables.write_part(table(results), one)
     assert one.read_bytes() == two.read_bytes()
     assert sorted(file.name for file in results.iterdir() if file.is_file()) == ["one.parquet", "two.parquet"]
 
 
 def test_a_table_that_was_written_is_read_again(results: Path) -> None:
-    table = collect.collect(PLAN, results)
-    collect.write(table, results / "m.parquet")
-    read = collect.read_table(results / "m.parquet")
-    assert read.to_pylist() == table.to_pylist()
+    made = table(results)
+    tables.write_part(made, results / "m.parquet")
+    read = tables.read(results / "m.parquet")
+    assert read.to_pylist() == made.to_pylist()
     assert read.schema.metadata == SCHEMA.metadata
     assert [field.metadata for field in read.schema] == [field.metadata for field in SCHEMA]
 
@@ -627,7 +640,7 @@ def test_a_failed_write_leaves_the_table_that_was_there(results: Path, monkeypat
 
     monkeypatch.setattr(pq, "write_table", half)
     with pytest.raises(OSError):
-        collect.write(collect.collect(PLAN, results), path)
+        tables.write_part(table(results), path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in results.iterdir() if file.is_file()] == ["m.parquet"]
 
@@ -645,18 +658,18 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> Non
     path = tmp_path / "m.parquet"
     path.write_bytes(content)
     with pytest.raises(FormatError, match=r"m\.parquet: not a Parquet file; remove it and run talon-dse collect"):
-        collect.read_table(path)
+        tables.read(path)
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"m\.parquet: there is no such file; talon-dse collect writes it"):
-        collect.read_table(tmp_path / "m.parquet")
+        tables.read(tmp_path / "m.parquet")
 
 
 def test_a_table_with_other_columns_is_of_another_version(tmp_path: Path) -> None:
     pq.write_table(pa.table({"accuracy": [1.0]}), tmp_path / "m.parquet")
     with pytest.raises(FormatError, match=r"m\.parquet: written by another version of talon-dse"):
-        collect.read_table(tmp_path / "m.parquet")
+        tables.read(tmp_path / "m.parquet")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"points": []}', '{"points": [], "configuration": {}}'])
@@ -673,15 +686,15 @@ def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_summary_counts_how_points_ended(results: Path) -> None:
-    assert collect.summary(collect.collect(PLAN, results)) == "8 points: 8 ok"
+    assert tables.summary(table(results)) == "8 points: 8 ok"
     write(results, "project", "p2", bad("project", "unsupported", "x"))
     write(results, "project", "p5", bad("project", "timeout", "x"))
-    assert collect.summary(collect.collect(PLAN, results)) == "8 points: 4 ok, 2 unsupported, 2 timeout"
+    assert tables.summary(table(results)) == "8 points: 4 ok, 2 unsupported, 2 timeout"
 
 
 def test_a_table_without_points_has_no_summary() -> None:
     with pytest.raises(ConfigError, match="the table has no points"):
-        collect.summary(SCHEMA.empty_table())
+        tables.summary(SCHEMA.empty_table())
 
 
 def test_a_fixed_precision_is_estimated_even_where_nothing_was_built(results: Path) -> None:

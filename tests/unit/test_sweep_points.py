@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from talon_lib import data, ir
+from talon_lib.cost.calibration import Calibration, MetricCalibration
 from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.precision import Precision
 from talon_lib.sweep import points, spec
-from talon_lib.sweep.points import STAGE_VERSIONS, Plan
+from talon_lib.sweep.points import STAGE_VERSIONS, Plan, Point, Points
 
 STAGES = ("simulate", "project", "csim", "rtl", "synth")
 
@@ -72,6 +75,11 @@ def plan(values: dict[str, Any]) -> Plan:
 
 def counted(made: Plan) -> dict[str, int]:
     return {stage: len(jobs) for stage, jobs in made.jobs.items()}
+
+
+def identity(made: Plan) -> dict[str, str]:
+    """The ids of a plan and of its first point; a plan makes them when they are asked for."""
+    return {"plan": made.id, "point": made.points[0].id}
 
 
 def keys(values: dict[str, Any]) -> dict[str, str | None]:
@@ -144,7 +152,7 @@ def test_jobs_read_a_network_with_the_dt_of_the_configuration(base: dict[str, An
     made = plan(setting(base, "network.dt", 5e-5))
     for stage in STAGES[:4]:  # the last works on a project
         assert all("--dt=5e-05" in job.arguments for job in made.jobs[stage].values())
-    assert made.graphs["net"] == ir.read("net.nir", dt=5e-5).fingerprint != ir.read("net.nir").fingerprint
+    assert made.networks["net"].graph == ir.read("net.nir", dt=5e-5).fingerprint != ir.read("net.nir").fingerprint
 
 
 @pytest.mark.parametrize("precision", ["int8", GIVEN])
@@ -199,7 +207,8 @@ def test_an_encoding_has_the_same_keys_however_it_is_written(base: dict[str, Any
 def test_the_keys_of_current_and_frames_are_those_of_before_there_were_others(base: dict[str, Any]) -> None:
     """Results on disk are found again by them."""
     made = plan(base)
-    (point,), (graph_print,), (data_print,) = made.points, made.graphs.values(), made.data.values()
+    (point,), (network,) = made.points, made.networks.values()
+    graph_print, data_print = network.graph, network.data
     types = [graph_print, Precision.parse("int8").describe(), [data_print, "current", 2, 4]]
     run = [data_print, "current", 2]
     assert point.simulate == points.digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
@@ -244,32 +253,33 @@ def test_a_board_and_its_part_are_one_project(base: dict[str, Any]) -> None:
 def test_raising_the_version_of_a_stage_changes_its_keys_only(
     base: dict[str, Any], stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, old = keys(base), plan(base)
+    before, old = keys(base), identity(plan(base))
     monkeypatch.setitem(STAGE_VERSIONS, stage, STAGE_VERSIONS[stage] + 1)
-    after, new = keys(base), plan(base)
+    after, new = keys(base), identity(plan(base))
     on_it = ["synth"] if stage == "project" else []  # which works on the project
     assert [own for own in STAGES if before[own] != after[own]] == [stage, *on_it]
-    assert old.points[0].id != new.points[0].id
-    assert old.id != new.id
+    assert old["point"] != new["point"]
+    assert old["plan"] != new["plan"]
 
 
 @pytest.mark.parametrize("stage", ["estimate", "energy"])
 def test_raising_the_version_of_a_join_changes_points_but_no_job(
     base: dict[str, Any], stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, old = keys(base), plan(base)
+    before, old = keys(base), identity(plan(base))
     monkeypatch.setitem(STAGE_VERSIONS, stage, STAGE_VERSIONS[stage] + 1)
     assert keys(base) == before
-    assert plan(base).id != old.id
+    assert identity(plan(base))["plan"] != old["plan"]
+    assert identity(plan(base))["point"] != old["point"]
 
 
 def test_keys_do_not_depend_on_names_and_places_of_files(base: dict[str, Any]) -> None:
-    before = plan(base)
+    before = list(plan(base).points)
     Path("elsewhere").mkdir()
     Path("net.nir").rename("elsewhere/n.nir")
     Path("data.npz").rename("elsewhere/d.npz")
     base["networks"][0] |= {"graph": "elsewhere/n.nir", "data": "elsewhere/d.npz"}
-    assert plan(base).points == before.points
+    assert list(plan(base).points) == before
 
 
 def test_floating_point_has_no_hardware_jobs(base: dict[str, Any]) -> None:
@@ -501,17 +511,123 @@ def test_files_that_are_no_networks_or_data_are_named(base: dict[str, Any]) -> N
         plan(base)
 
 
-def test_the_plan_as_plain_data_has_all_points_and_commands(base: dict[str, Any]) -> None:
+def through_json(made: Plan) -> Plan:
+    """The plan as a process reads it that did not make it."""
+    return points.restore(json.loads(json.dumps(made.as_dict(), sort_keys=True)))
+
+
+def test_the_plan_as_plain_data_has_all_that_points_and_jobs_are_made_of(base: dict[str, Any]) -> None:
     made = plan({**base, **FULL})
     plain = made.as_dict()
-    assert plain["id"] == made.id
-    assert [point["id"] for point in plain["points"]] == [point.id for point in made.points]
-    for stage in STAGES:
-        assert {key: command[:2] for key, command in plain["jobs"][stage].items()} == {
-            key: ["talon-dse", stage] for key in made.jobs[stage]
-        }
     assert spec.parse(plain["configuration"]) == made.spec
     assert plain["fingerprints"]["graphs"] == {"net": ir.read("net.nir").fingerprint}
+    assert plain["stage_versions"] == STAGE_VERSIONS
+    again = through_json(made)
+    assert again == made and again.id == made.id
+    assert list(again.points) == list(made.points)
+    assert again.jobs == made.jobs
+
+
+def test_a_plan_is_restored_after_all_its_files_are_gone(base: dict[str, Any]) -> None:
+    """Graph, data, a preset and a calibration of one's own: whatever the plan was made of is in it."""
+    Path("mine.yaml").write_text(json.dumps(get_preset("zcu102").as_dict() | {"mac_pj": 3.3}))
+    calibration = Calibration(
+        "made-up tool", {"lut": MetricCalibration("lut", 9, 1.5, 0.5, 2.0, (0.0,) * 5, 0.1, 0)}, {}
+    )
+    calibration.write(Path("c.json"))
+    made = plan({**base, **FULL, "energy_presets": ["mine.yaml", "zcu102"], "calibration": "c.json"})
+    expected = list(made.points), made.jobs, made.id
+    for path in ("net.nir", "data.npz", "mine.yaml", "c.json"):
+        Path(path).unlink()
+    again = through_json(made)
+    assert (list(again.points), again.jobs, again.id) == expected
+    assert again.presets == made.presets and again.presets["mine.yaml"].mac_pj == 3.3
+    assert again.calibration == calibration
+    assert through_json(again).id == made.id
+
+
+def test_a_restored_plan_knows_which_precisions_find_scales(base: dict[str, Any]) -> None:
+    """A node that brings the bits of its results along makes keys depend on data where others do not."""
+    nodes = graph().nodes
+    ones = np.ones((2, 3), np.float32)
+    nodes = nodes | {"fc": ir.SpikingAffine(ones, np.zeros(2, np.float32))}
+    ir.write("net.t1c", ir.Graph(nodes, list(itertools.pairwise(nodes))))
+    base["networks"][0]["graph"] = "net.t1c"
+    made = plan({**base, "precisions": [GIVEN, "int8"]})
+    assert made.networks["net"].bringing
+    assert through_json(made).networks == made.networks
+    assert list(through_json(made).points) == list(made.points)
+
+
+# --- the sequence of points ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> spec.SweepSpec:
+    """96 points: two networks of 2 and 1 numbers of steps, x 2 precisions, 8 designs and 2 presets."""
+    folder = tmp_path_factory.mktemp("space")
+    save_data(folder / "data.npz")
+    ir.write(folder / "net.nir", graph())
+    ir.write(folder / "other.nir", graph(weight=0.125))
+    network = {"name": "net", "graph": str(folder / "net.nir"), "data": str(folder / "data.npz"), "timesteps": [2, 3]}
+    other = {**network, "name": "other", "graph": str(folder / "other.nir"), "timesteps": 2}
+    hardware = {"clock_period_ns": [5.0, 10.0], "strategy": ["Latency", "Resource"]}
+    axes = {"precisions": ["fp32", GIVEN], "reuse_factors": [1, 4], "energy_presets": ["zcu102", "neuromorphic_int8"]}
+    return spec.parse({"name": "space", "networks": [network, other], "hardware": hardware, **axes})
+
+
+@pytest.fixture(scope="module")
+def sequence(space: spec.SweepSpec) -> tuple[Points, list[Point]]:
+    """The points of ``space`` as they are made when they are asked for, and one after another."""
+    return points.plan(space).points, list(points.plan(space).points)
+
+
+@given(drawn=st.data())
+def test_points_are_a_sequence_like_a_list_of_them(sequence: tuple[Points, list[Point]], drawn: st.DataObject) -> None:
+    found, expected = sequence
+    assert len(found) == len(expected) == 96
+    bound = st.none() | st.integers(-120, 120)
+    part = slice(drawn.draw(bound), drawn.draw(bound), drawn.draw(st.none() | st.integers(-7, 7).filter(bool)))
+    assert found[part] == expected[part]
+    number = drawn.draw(st.integers(-96, 95))
+    assert found[number] == expected[number]
+    first = drawn.draw(st.integers(0, 96))
+    last = drawn.draw(st.integers(first, 96))
+    assert list(found.between(first, last)) == expected[first:last]
+
+
+@pytest.mark.parametrize("number", [96, -97])
+def test_there_is_no_point_beyond_the_last(sequence: tuple[Points, list[Point]], number: int) -> None:
+    with pytest.raises(IndexError):
+        sequence[0][number]
+
+
+def test_the_points_of_a_network_are_between_its_bounds(sequence: tuple[Points, list[Point]]) -> None:
+    found, _ = sequence
+    assert found.bounds() == [0, 64, 96]
+    for name, (first, last) in zip(("net", "other"), itertools.pairwise(found.bounds()), strict=True):
+        assert {point.network for point in found[first:last]} == {name}
+
+
+@settings(max_examples=25)
+@given(chosen=st.lists(st.integers(0, 95), unique=True, min_size=1), drawn=st.data())
+def test_what_is_chosen_are_exactly_those_points_and_their_jobs(
+    space: spec.SweepSpec, sequence: tuple[Points, list[Point]], chosen: list[int], drawn: st.DataObject
+) -> None:
+    """In the order of the whole space, whatever the order of the choice; with the ids that they have there."""
+    made = points.plan(space, chosen)
+    expected = [sequence[1][number] for number in sorted(chosen)]
+    assert list(made.points) == expected and len(made.points) == len(chosen)
+    first = drawn.draw(st.integers(0, len(chosen)))
+    last = drawn.draw(st.integers(first, len(chosen)))
+    assert made.points[first:last] == expected[first:last]
+    for stage in STAGES:
+        assert set(made.jobs[stage]) == {getattr(point, stage) for point in expected} - {None}
+    bounds = made.points.bounds()
+    assert bounds == [0, sum(number < 64 for number in chosen), len(chosen)]
+    again = through_json(made)
+    assert again == made and again.id == made.id and list(again.points) == expected
+    assert made.id != points.plan(space).id
 
 
 def test_a_precision_that_names_a_node_that_is_not_there_is_said_before_anything_runs(base: dict[str, Any]) -> None:

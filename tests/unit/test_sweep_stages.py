@@ -17,9 +17,10 @@ from talon_lib import cli, ir
 from talon_lib import data as datasets
 from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.files import write_json
 from talon_lib.report.html import write_report
 from talon_lib.simulate import bind_graph, run
-from talon_lib.sweep import collect, points, spec, stages
+from talon_lib.sweep import collect, points, spec, stages, table
 from talon_lib.sweep.points import STAGE_VERSIONS
 from talon_lib.sweep.provenance import provenance
 
@@ -236,12 +237,13 @@ def test_a_network_without_labels_is_swept_up_to_its_report(files: tuple[Path, P
     for key, job in plan.jobs["simulate"].items():
         done = CliRunner().invoke(cli.cli, ["simulate", *job.arguments, f"--output={tmp_path / 'simulate' / key}.json"])
         assert done.exit_code == 0, done.output
-    table = collect.collect(plan.as_dict(), tmp_path)
-    rows = table.to_pylist()
+    collect.collect(plan, tmp_path, tmp_path / "m.parquet")
+    found = table.read(tmp_path / "m.parquet")
+    rows = found.to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert [row["accuracy"] for row in rows] == [None, None]
     assert rows[0]["agreement_fp32"] == 1 > rows[1]["agreement_fp32"] > 0
-    write_report(table, {**plan.as_dict(), "provenance": provenance()}, tmp_path / "report.html")
+    write_report(found, {**plan.as_dict(), "provenance": provenance()}, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     shown = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert "agreement with fp32" in shown and not re.search(r"\bnan\b", shown, re.IGNORECASE)
@@ -309,7 +311,7 @@ def test_the_envelope_of_a_failure_has_its_status_and_one_line(error: Exception,
 
 def test_json_is_written_with_its_folders_and_sorted_keys(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "x.json"
-    stages.write_json(path, {"b": 1, "a": [1.5, None]})
+    write_json(path, {"b": 1, "a": [1.5, None]})
     assert json.loads(path.read_text()) == {"a": [1.5, None], "b": 1}
     assert path.read_text().index('"a"') < path.read_text().index('"b"')
     assert [file.name for file in path.parent.iterdir()] == ["x.json"]
@@ -322,9 +324,9 @@ class Unwritable:
 @pytest.mark.parametrize("content", [Unwritable(), {"a": 1, "b": Unwritable()}])
 def test_json_that_cannot_be_written_leaves_the_file_that_was_there(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "x.json"
-    stages.write_json(path, {"old": True})
+    write_json(path, {"old": True})
     with pytest.raises(TypeError):
-        stages.write_json(path, content)
+        write_json(path, content)
     assert json.loads(path.read_text()) == {"old": True}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -342,7 +344,7 @@ def test_json_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(OSError):
-        stages.write_json(path, {"long": list(range(100))})
+        write_json(path, {"long": list(range(100))})
     assert written and written[0].parent == tmp_path and written[0] != path
     assert list(tmp_path.iterdir()) == []
 
@@ -358,6 +360,6 @@ def test_two_processes_write_to_different_temporary_files(tmp_path: Path, monkey
     monkeypatch.setattr(Path, "replace", watch)
     for pid in (1, 2):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-        stages.write_json(tmp_path / "x.json", {})
+        write_json(tmp_path / "x.json", {})
     assert len(set(names)) == 2
     assert all(name.startswith(".") for name in names)  # no glob for results finds them

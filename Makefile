@@ -14,13 +14,20 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
+.PHONY: sweep test cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
 
 test: lint
-	pytest -n $(WORKERS) --dist loadgroup
+	pytest -n $(WORKERS) --dist loadgroup --ignore tests/cluster
+
+# Sweeps through a real Slurm, which is installed first where that is possible; elsewhere the tests say why they skip.
+cluster-test: $(VENV)/dev.done
+	@command -v slurmctld >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
+	  echo "note: Slurm could not be installed" >&2
+	pytest -n 0 tests/cluster
 
 fast: $(VENV)/dev.done
 	pytest -n $(WORKERS) --dist loadgroup tests/unit tests/property

@@ -70,6 +70,7 @@ def _data_options(required: bool, precision: str = "fp32") -> Callable[[F], F]:
             "--precision", default=precision, show_default=True, help="fp32, fp16, int2..int16, ap_fixed<W,I>, or JSON"
         ),
         click.option("--samples", type=click.IntRange(1), help="take the first N samples; all by default"),
+        click.option("--expect", type=(str, str), hidden=True),  # a sweep's: fingerprints of the graph and the data
         click.option(
             "--calibration-samples", type=click.IntRange(1), help="samples that scales are found from; all by default"
         ),
@@ -94,6 +95,13 @@ _output_options = _options(
 
 _retry_option = click.option(
     "--retry-failed", is_flag=True, help="run jobs again that failed, or that a missing tool cut short"
+)
+_profile_option = click.option(
+    "--profile",
+    type=_FOLDER,
+    default=Path("workflow/profiles/default"),
+    show_default=True,
+    help="Snakemake's: where jobs run (docs/cluster.md)",
 )
 _chunk_option = click.option(
     "--chunk-seconds",
@@ -494,7 +502,7 @@ def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, r
     try:
         result = work()
     except Exception as error:
-        if not record_failure or output is None:
+        if not record_failure or output is None or stages.is_of_machine(error):
             raise
         if not isinstance(error, TalonError):
             traceback.print_exc()  # for the log
@@ -606,7 +614,7 @@ def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
 @click.argument("config", type=_FILE)
 @click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
 @click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="the sweep goes below it")
-@click.option("--profile", type=_FOLDER, help="Snakemake's, for a cluster; docs/cluster.md")
+@_profile_option
 @click.option("--dry-run", is_flag=True, help="say what would run, as talon-dse plan does, and run nothing")
 @_retry_option
 @_chunk_option
@@ -617,7 +625,7 @@ def sweep(
     config: Path,
     cores: int | None,
     results: Path,
-    profile: Path | None,
+    profile: Path,
     dry_run: bool,
     retry_failed: bool,
     chunk_seconds: float,
@@ -629,12 +637,13 @@ def sweep(
     sweep did not run to its end, and one line says what to do. Further options, after --, go to Snakemake.
     """
     from talon_lib.sweep import points, spec
-    from talon_lib.sweep.launch import PROFILE, Options, launch
+    from talon_lib.sweep.launch import Options, check_place, launch
 
     if dry_run:
         context.invoke(plan, config=config, results=results, retry_failed=retry_failed, chunk_seconds=chunk_seconds)
         return
-    options = Options(cores, results, profile or PROFILE, retry_failed, chunk_seconds, snakemake_options)
+    options = Options(cores, results, profile, retry_failed, chunk_seconds, snakemake_options, click.echo)
+    check_place(options)
     _end(context, launch(points.plan(spec.load(config)), options))
 
 
@@ -658,17 +667,17 @@ def _end(context: click.Context, outcome: Outcome) -> None:
     show_default=True,
     help="the sweep goes below it; what is there of an earlier try is taken up",
 )
-@click.option("--profile", type=_FOLDER, help="Snakemake's, for a cluster; docs/cluster.md")
+@_profile_option
 @click.pass_context
-def reproduce(context: click.Context, sweep_json: Path, cores: int | None, results: Path, profile: Path | None) -> None:
+def reproduce(context: click.Context, sweep_json: Path, cores: int | None, results: Path, profile: Path) -> None:
     """Run the sweep of SWEEP_JSON again, and compare its table with the one beside SWEEP_JSON column by column.
 
     Exit 0: all is as it was; 1: columns differ, and which; 2: it could not be run, and why.
     """
-    from talon_lib.sweep.launch import PROFILE, Options
+    from talon_lib.sweep.launch import Options
     from talon_lib.sweep.reproduce import reproduce as again
 
-    found = again(sweep_json, Options(cores, results, profile or PROFILE))
+    found = again(sweep_json, Options(cores, results, profile))
     for line in found.lines():
         click.echo(line)
     if found.differences:
@@ -678,9 +687,9 @@ def reproduce(context: click.Context, sweep_json: Path, cores: int | None, resul
 def main() -> None:
     """Entry point: TalonError becomes one line and exit 2."""
     try:
-        cli.main(prog_name="talon-dse", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = cli.main(prog_name="talon-dse", standalone_mode=False)  # that of context.exit, else None
+        if code:
+            sys.exit(code)
     except click.ClickException as error:
         _fail(error.format_message())
     except click.Abort:
@@ -694,7 +703,7 @@ def main() -> None:
     except OSError as error:  # a path that cannot be read or written
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}")
+        _fail(f"{error.filename}: {error.strerror or error}")
 
 
 def _fail(message: str) -> None:

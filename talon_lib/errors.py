@@ -7,6 +7,7 @@ The tree:
     ├── PrecisionError     a number type that is unknown, or too wide to stay exact
     ├── FormatError        a file that cannot be read or written
     ├── ConfigError        a sweep configuration, or an argument, that cannot be right
+    ├── ChangedError       a file is another than the sweep was planned with
     ├── UnsupportedError   valid, but this target cannot hold it
     └── ToolError          an external program failed
         ├── MissingToolError   it is not installed
@@ -35,6 +36,10 @@ class FormatError(TalonError):
 
 class ConfigError(TalonError):
     """A sweep configuration, or an argument, that cannot be right."""
+
+
+class ChangedError(TalonError):
+    """A file is another than the sweep was planned with, so that its results would be another's."""
 
 
 class UnsupportedError(TalonError):

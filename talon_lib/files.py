@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,11 +38,30 @@ def whole(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if str(error.filename) == str(partial):  # the message names the file that was asked for
+        # the message names the file that was asked for; where a disk is full, it would name none
+        if error.filename is None or str(error.filename) == str(partial):
             error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_folder(made: Path, path: Path) -> None:
+    """Move the folder ``made`` to ``path`` on the same file system, in the place of an earlier one.
+
+    Of two processes that do so at once, one's folder stays, whole.
+    """
+    old = path.with_name(f"{beside(path).name}.old")
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+        try:
+            made.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # else another process has put its own there since
 
 
 def parse_yaml(text: str, source: str) -> Any:

@@ -5,6 +5,8 @@
 ``intN`` (2..16)       weights and inputs of N bits, biases, results and membranes of 2N bits; each tensor has its own
                        power-of-two scale, AP_RND and AP_SAT; decay ap_ufixed<min(2N,16),1>
 ``ap_fixed<W,I[,Q[,O]]>``  that one type for everything; decay ap_ufixed<min(W,16),1>
+``mixed(fc1=int4,*=int8)``  intN or ap_fixed<…> for single nodes, and after ``*`` for all others; each means
+                       there what it means alone
 a mapping              ``{name, weight, input, result, membrane, decay, nodes: {node: {…}}}``: a type or an intN for
                        each kind of tensor, and for single nodes
 =====================  =============================================================================================
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +37,8 @@ ROLES = ("weight", "input", "result", "membrane", "decay")
 BITS = range(2, 17)
 
 _INT = re.compile(r"int(\d+)")
+_MIXED = re.compile(r"mixed\((.*)\)")
+_MIXED_PART = re.compile(r"([^=,]+)=((?:[^,<]|<[^>]*>)+)(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,12 @@ class Precision:
         if match := _INT.fullmatch(text):
             bits = _check_bits(text, int(match[1]))
             return cls(text, Scaled(bits), Scaled(bits), Scaled(2 * bits), Scaled(2 * bits))
+        if match := _MIXED.fullmatch(text):
+            return _parse_mixed(text, match[1])
         if not text.startswith(("fp", "ap_", "fixed", "ufixed")):
             raise PrecisionError(
-                f"unknown precision {text!r}; use fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or a mapping"
+                f"unknown precision {text!r}; use fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, mixed(…), or a "
+                "mapping"
             )
         number = parse_type(text)
         return cls(str(number), number, number, number, number)
@@ -167,6 +174,55 @@ class Precision:
             return own.get("bias") or own.get("result") or self.bias or self.result
         found: Choice | None = own.get(role) or getattr(self, role)
         return found
+
+
+def mixed(types: Mapping[str, str], others: str) -> Precision:
+    """A precision in which every node has its own type, named ``mixed(fc1=int4,lif1=int8,*=int8)``.
+
+    ``types``: intN or ap_fixed<…> by node, which means for that node's weights, bias, result and membrane what it means
+    alone; ``others``: the same for all other nodes, the inputs among them. Raises PrecisionError for what is neither.
+    """
+    rest = _fixed_alone(others)
+    own = {node: _fixed_alone(text) for node, text in types.items()}
+    name = f"mixed({','.join(f'{node}={alone.name}' for node, alone in own.items())},*={rest.name})"
+    nodes = {node: {role: getattr(alone, role) for role in ROLES[:-1]} for node, alone in own.items()}
+    return replace(rest, name=name, nodes=nodes)
+
+
+def _fixed_alone(text: str) -> Precision:
+    """A precision of one name, which fixed point is: between floating and fixed point nothing says how to round."""
+    alone = Precision.parse(text)
+    if not alone.is_fixed or text.strip().startswith(("{", "mixed")):
+        raise PrecisionError(f"mixed precision takes intN and ap_fixed<…> for a node, not {text!r}")
+    return alone
+
+
+def _parse_mixed(text: str, inside: str) -> Precision:
+    parts = _MIXED_PART.findall(inside)
+    types = dict(parts)
+    if len(types) != len(parts) or "".join(f"{node}={own}," for node, own in parts)[:-1] != inside or "*" not in types:
+        raise PrecisionError(f"{text!r}: write mixed(NODE=TYPE,…,*=TYPE), each node once")
+    others = types.pop("*")
+    return mixed(types, others)
+
+
+def widest(types: Sequence[str]) -> str:
+    """Of the names of precisions that one with the most bits in weights; the first of equal ones."""
+    return max(types, key=lambda text: _width(_fixed_alone(text).weight))
+
+
+def _width(choice: Choice) -> int:
+    return choice.width if isinstance(choice, Scaled) else choice.bits
+
+
+def adjustable(graph: Graph) -> tuple[str, ...]:
+    """The nodes that hold weights or a membrane, in topological order: what a precision for each node is about."""
+    return tuple(name for name in graph.order if _holds_values(graph.nodes[name], graph.input_shapes[name]))
+
+
+def _holds_values(node: Primitive, shape: tuple[int, ...]) -> bool:
+    weighted = any(tensor.role in ("weight", "bias") for tensor in node.parameters().values())
+    return weighted or "membrane" in node.initial_state(1, shape)
 
 
 @dataclass(frozen=True)
@@ -437,4 +493,15 @@ def describe_types(bound: Mapping[str, Bound]) -> dict[str, dict[str, str]]:
     return {name: {role: str(number) for role, number in at.types.assigned().items()} for name, at in bound.items()}
 
 
-__all__ = ["Calibration", "Precision", "Scaled", "assign", "brings_scales", "describe_types", "needs_calibration"]
+__all__ = [
+    "Calibration",
+    "Precision",
+    "Scaled",
+    "adjustable",
+    "assign",
+    "brings_scales",
+    "describe_types",
+    "mixed",
+    "needs_calibration",
+    "widest",
+]

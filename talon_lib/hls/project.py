@@ -17,7 +17,7 @@ from typing import Any
 
 from talon_lib.cost.counts import count
 from talon_lib.errors import ConfigError, MissingToolError, UnsupportedError
-from talon_lib.files import beside
+from talon_lib.files import beside, replace_folder
 from talon_lib.hls.boards import resolve_part
 from talon_lib.hls.build_script import build_script
 from talon_lib.hls.lower import IO_TYPES, RESERVED, LoweredGraph, lower
@@ -152,9 +152,7 @@ def install(project: Path, path: Path) -> None:
     check_replaceable(path)
     path = path.resolve()  # a link stays, and what it leads to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        shutil.rmtree(path)
-    project.rename(path)
+    replace_folder(project, path)
 
 
 def configuration(lowered: LoweredGraph, spec: ProjectSpec) -> dict[str, Any]:

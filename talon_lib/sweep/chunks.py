@@ -132,6 +132,7 @@ def _chunks(
         stage: [(job, history.seconds(job)) for job in own if job.key not in suspects] for stage, own in left.items()
     }
     own = [Chunk(stage, (job,), history.seconds(job)) for stage in STAGES for job in alone[stage]]
+    most = max(MOST_CHUNKS - len(own), MOST_CHUNKS // 2)
     costly = 1
     while True:
         found = [
@@ -139,9 +140,12 @@ def _chunks(
             for stage in STAGES
             for chunk in _filled(stage, jobs[stage], seconds if stage in CHEAP else math.inf, costly)
         ]
-        if len(found) <= MOST_CHUNKS:
+        if len(found) <= most:
             return found + own
-        seconds, costly = 2 * seconds, 2 * costly
+        if 2 * sum(chunk.stage in CHEAP for chunk in found) > most:
+            seconds *= 2
+        else:
+            costly *= 2
 
 
 def _filled(stage: str, jobs: Sequence[tuple[Job, float]], seconds: float, costly: int) -> Iterator[Chunk]:
@@ -214,7 +218,8 @@ def command(job: Job, results: Path) -> tuple[str, ...]:
         places = (f"--folder={folder}",)
     if job.after is not None:
         places = (str(result_path(results, "project", job.after).with_suffix("")), f"--workdir={folder}")
-    return (job.stage, *places, *job.arguments, "--record-failure", f"--output={result}")
+    expected = ("--expect", *job.expects) if job.expects else ()
+    return (job.stage, *places, *job.arguments, *expected, "--record-failure", f"--output={result}")
 
 
 def marker(results: Path, stage: str, key: str) -> Path:
@@ -235,5 +240,6 @@ def _forget_stale(run: Run, results: Path) -> None:
         if run.chunks or path.name not in kept or path.stat().st_mtime_ns < newest or not table.is_whole(path):
             path.unlink()
     path = results / TABLE
-    if path.exists() and not run.chunks and (path.stat().st_mtime_ns < newest or not table.is_whole(path)):
+    # Snakemake takes a table that stands for made, whatever chunks are missing before it
+    if path.exists() and (run.chunks or path.stat().st_mtime_ns < newest or not table.is_whole(path)):
         table.remove(path)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from talon_lib.cost.devices import RESOURCES
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.files import write_json
 from talon_lib.sweep import chunks, collect, points, table
 from talon_lib.sweep.chunks import TABLE, Run
 from talon_lib.sweep.provenance import COMMAND_VARIABLE, provenance, user_command
+from talon_lib.sweep.search import Study
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
-PLAN, REPORT = "sweep.json", "report.html"
+PLAN, REPORT, STUDY, LOGS = "sweep.json", "report.html", "study.jsonl", "logs"
 
 RUN_FOLDER = "run_folder"
 """The key by which the workflow is told where the results and the plan of the sweep are."""
@@ -36,6 +41,7 @@ class Options:
     retry_failed: bool = False
     chunk_seconds: float = chunks.CHUNK_SECONDS
     snakemake: Sequence[str] = ()
+    say: Callable[[str], Any] = print
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,36 @@ class Outcome:
 
 
 def prepare(plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float | None = None) -> Run:
-    """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks."""
+    """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks.
+
+    Raises ConfigError where that cannot be written.
+    """
     run = chunks.run_of(plan, results, retry_failed, chunk_seconds or chunks.CHUNK_SECONDS)
-    if _planned(results) != plan.id:
-        write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
-    chunks.write(run, results)
+    try:
+        if not _is_planned(plan, results):
+            write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
+        chunks.write(run, results)
+    except OSError as error:
+        raise ConfigError(f"{results}: cannot write results there ({error.strerror})") from None
     return run
 
 
-def _planned(results: Path) -> str | None:
-    """The hash of the plan that is there already."""
+def _is_planned(plan: points.Plan, results: Path) -> bool:
+    """Whether sweep.json is there already, of this plan and as it was written."""
     try:
-        found: str | None = collect.read_content(results / PLAN).get("id")
+        found = collect.read_content(results / PLAN)
     except FormatError:
-        return None
-    return found
+        return False
+    own = json.loads(json.dumps({**plan.as_dict(), "id": plan.id}))
+    return {key: value for key, value in found.items() if key != "provenance"} == own and "provenance" in found
+
+
+def check_place(options: Options) -> None:
+    """Raise ConfigError where the workflow, or the profile, is not."""
+    if not SNAKEFILE.is_file():
+        raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
+    if not (options.profile / "config.yaml").is_file():
+        raise ConfigError(f"--profile: {options.profile} has no config.yaml; see docs/cluster.md")
 
 
 def launch(plan: points.Plan, options: Options) -> Outcome:
@@ -70,14 +91,53 @@ def launch(plan: points.Plan, options: Options) -> Outcome:
 
     Raises ConfigError before anything runs for what cannot be right, ToolError where Snakemake failed.
     """
-    if not SNAKEFILE.is_file():
-        raise ConfigError("there is no Snakefile here; run talon-dse in the folder of the talon-dse clone")
+    check_place(options)
     folder = options.results / plan.spec.name
     with _lock(folder) as lock:
+        if plan.searching:
+            return _search(plan, folder, options, lock)
         status = _run(plan, folder, options, lock)
-        if status:
-            collect.collect(plan, folder, folder / TABLE)
     return _outcome(folder, status)
+
+
+def _search(plan: points.Plan, folder: Path, options: Options, lock: int) -> Outcome:
+    """Run the generations of a search, each a run of Snakemake; where one fails, the next call goes on with it."""
+    assert plan.spec.search is not None
+    path = folder / TABLE
+    others = replace(plan, spec=plan.spec.model_copy(update={"search": None}))  # a budget may grow
+    study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
+    while asked := study.ask():
+        known = study.evaluated
+        options.say(f"search: {len(known)} of {plan.spec.search.budget} points known, {len(asked)} asked for")
+        generation = replace(plan, chosen=tuple(sorted({*known, *asked})))
+        if status := _run(generation, folder, options, lock, only=(path,)):
+            return _outcome(folder, status)
+        study.tell(_rows(generation, path, asked))
+    found = replace(plan, chosen=tuple(sorted(study.evaluated)))
+    status = _run(found, folder, options, lock)
+    outcome = _outcome(folder, status)
+    best = [found.points[bisect.bisect_left(found.chosen or (), number)] for number in study.front()]
+    return replace(outcome, lines=[*outcome.lines, *_front(found, path, best)])
+
+
+def _rows(plan: points.Plan, path: Path, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The rows of some points, by their number in the space: those columns that a search is told."""
+    assert plan.spec.search is not None and plan.chosen is not None
+    goals = [goal.column for goal in plan.spec.search.goals]
+    columns = list(dict.fromkeys(["status", "fits", *(f"{name}_utilisation" for name in RESOURCES), *goals]))
+    rows = table.read_columns(path, columns).to_pylist()
+    return {number: rows[bisect.bisect_left(plan.chosen, number)] for number in numbers}
+
+
+def _front(plan: points.Plan, path: Path, best: Sequence[points.Point]) -> Iterator[str]:
+    """Lines on the points that none beats, from the best first objective on."""
+    assert plan.spec.search is not None
+    goals = [goal.column for goal in plan.spec.search.goals]
+    rows = {row["point_id"]: row for row in table.read_columns(path, ["point_id", *goals]).to_pylist()}
+    yield f"search: {len(plan.points)} of {plan.space.size:,} points tried, none better in all objectives than these:"
+    for point in best:
+        values = ", ".join(f"{goal} {rows[point.id][goal]:.6g}" for goal in goals)
+        yield f"  {values}: {point.network}, {point.timesteps} steps, {point.precision}, R={point.reuse_factor}"
 
 
 def _outcome(folder: Path, status: int) -> Outcome:
@@ -86,31 +146,38 @@ def _outcome(folder: Path, status: int) -> Outcome:
     lines = [table.summary(path), *_failures(path), *table.missing_tools(path)]
     if status:
         there = f"{path} holds what there is"
+        lines += _last_words(folder)
         return Outcome(lines, bad, f"Snakemake failed with exit {status}: {there}; run the sweep again for the rest")
     return Outcome([*lines, f"table:  {path}", f"report: {folder / REPORT}"], bad)
 
 
-def _run(plan: points.Plan, folder: Path, options: Options, lock: int) -> int:
-    """Prepare the plan and have Snakemake run it; returns Snakemake's exit code."""
-    try:
-        prepare(plan, folder, options.retry_failed, options.chunk_seconds)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
+def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Sequence[Path] = ()) -> int:
+    """Prepare the plan and have Snakemake run it, or make some files ``only``; returns Snakemake's exit code.
+
+    Where that is not 0, the table is made here, of what there is.
+    """
+    prepare(plan, folder, options.retry_failed, options.chunk_seconds)
     environment = {**os.environ, COMMAND_VARIABLE: user_command()}
-    return subprocess.run(_command(folder, options), check=False, pass_fds=[lock], env=environment).returncode
+    command = _command(folder, options, only)
+    status = subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
+    if status:
+        collect.collect(plan, folder, folder / TABLE)
+        # the next run makes it again: a process that outlives this run may end while the table is made
+        os.utime(folder / TABLE, (0, 0))
+    return status
 
 
-def _command(folder: Path, options: Options) -> list[str]:
+def _command(folder: Path, options: Options, only: Sequence[Path]) -> list[str]:
     command = [
-        *(sys.executable, "-m", "snakemake"),
+        *(sys.executable, "-m", "snakemake", *map(str, only)),
         *("--snakefile", str(SNAKEFILE)),
         *("--workflow-profile", str(options.profile)),
         # joined to ".", which changes no path: Snakemake would take a folder named 007 for the number 7
         *("--config", f"{RUN_FOLDER}={os.path.join('.', folder)}"),  # noqa: PTH118
         "--nolock",  # Snakemake's lock outlives a killed run; ours does not
     ]
-    if options.cores or options.profile == PROFILE:
-        command += ["--cores", str(options.cores or "all")]
+    if options.cores:  # else what the profile says
+        command += ["--cores", str(options.cores)]
     if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
         command += ["--logger", "rich"]
     else:
@@ -138,6 +205,18 @@ def _lock(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def _last_words(folder: Path) -> list[str]:
+    """What processes of this run ended with that did not run to their end, each line once."""
+    began = (folder / chunks.RUN / "index.json").stat().st_mtime_ns
+    found: dict[str, None] = {}
+    for path in sorted((folder / LOGS).rglob("*.log")):
+        if path.stat().st_mtime_ns >= began:
+            last = path.read_text(errors="replace").rstrip().rpartition("\n")[2]
+            if last.startswith("talon-dse: "):
+                found["  " + last.removeprefix("talon-dse: ")] = None
+    return list(found)
 
 
 def _failures(path: Path) -> Iterator[str]:

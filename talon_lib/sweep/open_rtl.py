@@ -5,9 +5,11 @@ A tool that is missing or fails takes away its own figures alone: the result say
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +18,11 @@ from talon_lib.cost.devices import RESOURCES, dsp_slice_of
 from talon_lib.cost.estimate import SOURCE, Design, estimate
 from talon_lib.cost.layers import Layer
 from talon_lib.errors import ConfigError, ToolError, UnsupportedError
-from talon_lib.files import write_json
+from talon_lib.files import beside, write_json
 from talon_lib.hls.boards import resolve_part
 from talon_lib.rtl import nextpnr, verilator, yosys
 from talon_lib.rtl.generate import RtlSpec, generate
-from talon_lib.sweep.stages import Workload, status_of
+from talon_lib.sweep.stages import Workload, is_of_machine, status_of
 
 RECORD = "rtl.json"
 """What a folder of RTL says about itself."""
@@ -55,6 +57,9 @@ def make(
 ) -> dict[str, Any]:
     """Write the design into ``folder``; prove it on so many samples (None: not at all); count it for ``targets``.
 
+    The tools work beside ``folder``, into which their files go one by one at the end, whole; what Verilator compiled is
+    left out, 200 MB where its headers are large.
+
     timeout: seconds that one program may take. What a tool could not do (it is missing, failed, took too long, or its
     device is too small) is said under ``problems``, and takes nothing away from the others.
 
@@ -64,28 +69,31 @@ def make(
     bound = work.bind(precision)
     inputs = None if samples is None else work.inputs(work.test_set.x[:samples])
     design = generate(work.graph, bound, RtlSpec(top, reuse_factor))
-    design.write(folder)
     record = {
         "top": design.top,
         "sources": list(design.sources),
         "effective_reuse": dict(design.reuse_factors),
         "multipliers": dict(design.multipliers),
     }
-    write_json(folder / RECORD, record)
     problems: Problems = []
     proof = None
-    if inputs is not None:
-        proof = _attempt(
-            problems,
-            lambda: verilator.verify_design(design, work.graph, bound, inputs, work.steps, timeout, folder),
-        )
     counts: dict[str, Any] = {}
     routed = None
-    for target in targets:  # one by one, so that each fails alone
-        found = _attempt(problems, lambda: count(design.sources, top, folder, [target], timeout))  # noqa: B023
-        if found is not None:
-            counts |= found["counts"]
-            routed = found["routed"] or routed
+    with _workshop(folder) as place:
+        design.write(place)
+        write_json(place / RECORD, record)
+        if inputs is not None:
+            proof = _attempt(
+                problems,
+                lambda: verilator.verify_design(design, work.graph, bound, inputs, work.steps, timeout, place),
+            )
+        for target in targets:  # one by one, so that each fails alone
+            found = _attempt(problems, lambda: count(design.sources, top, place, [target], timeout))  # noqa: B023
+            if found is not None:
+                counts |= found["counts"]
+                routed = found["routed"] or routed
+    for problem in problems:
+        problem["reason"] = problem["reason"].replace(str(place), str(folder))
     return {
         "folder": folder.name,
         **record,
@@ -105,10 +113,28 @@ def make(
     }
 
 
+@contextlib.contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """A folder to work in; its files, but not its folders, move into ``folder`` at the end, also after an error."""
+    place = beside(folder)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in place.iterdir():
+            if file.is_file():
+                file.replace(folder / file.name)
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def _attempt(problems: Problems, work: Callable[[], T]) -> T | None:
     try:
         return work()
     except (ToolError, UnsupportedError) as error:
+        if is_of_machine(error):
+            raise
         problems.append({"status": status_of(error), "reason": str(error)})
         return None
 

@@ -14,7 +14,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -29,6 +29,8 @@ from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, brings_scales
 from talon_lib.rtl.yosys import NO_DSP, family_of
+from talon_lib.sweep.axes import PerNode
+from talon_lib.sweep.space import Dimension, Space, sample
 from talon_lib.sweep.spec import Network, SweepSpec, parse
 
 STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
@@ -48,7 +50,8 @@ def digest(*parts: Any) -> str:
 class Job:
     """One run of a stage: its key, the arguments of the ``talon-dse`` verb of the stage's name, and what to call it.
 
-    after: the key of the project whose folder it works on, where it does.
+    after: the key of the project whose folder it works on, where it does. expects: fingerprints of the graph and the
+    data that it was planned with; empty where it reads neither.
     """
 
     stage: str
@@ -56,6 +59,7 @@ class Job:
     arguments: tuple[str, ...]
     label: str
     after: str | None = None
+    expects: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -88,12 +92,14 @@ class Point:
 class Resolved:
     """What a sweep knows of a network's files once they are read: fingerprints, and what precisions depend on.
 
-    bringing: nodes that bring the bits of their results along, so that a fixed precision must find their scales.
+    bringing: nodes that bring the bits of their results along, so that a fixed precision must find their scales. nodes:
+    those that have precisions of their own, where the configuration says so.
     """
 
     graph: str
     data: str
     bringing: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,16 @@ class Plan:
         """A hash of the whole plan: equal for equal configurations on equal files."""
         return digest(STAGE_VERSIONS, {key: own for key, own in self.as_dict().items() if key != "id"})
 
+    @property
+    def searching(self) -> bool:
+        """Whether a search is still to say which points there are."""
+        return self.spec.search is not None and not self.chosen
+
+    @cached_property
+    def space(self) -> Space:
+        """What the axes span, of which ``chosen`` are the numbers."""
+        return _space(self.spec, {name: own.nodes for name, own in self.networks.items()})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for sweep.json; :func:`restore` makes the plan of it again."""
         return {
@@ -127,6 +143,7 @@ class Plan:
                 "data": {name: own.data for name, own in self.networks.items()},
             },
             "bringing": {name: list(own.bringing) for name, own in self.networks.items() if own.bringing},
+            "nodes": {name: list(own.nodes) for name, own in self.networks.items() if own.nodes},
             "energy_presets": {preset.name: preset.as_dict() for preset in self.presets.values()},
             "chosen": None if self.chosen is None else list(self.chosen),
         }
@@ -161,8 +178,9 @@ class Points(Sequence[Point]):
             for given, preset in plan.presets.items()
         ]
         self._inner = len(self._designs) * len(self._presets)
-        self._precisions = [Precision.parse(value) for value in plan.spec.precisions]
-        sizes = [len(network.timesteps) * len(self._precisions) for network in plan.spec.networks]
+        given = plan.spec.precisions
+        self._named = [] if isinstance(given, PerNode) else [Precision.parse(value) for value in given]
+        sizes = [size // self._inner for size in plan.space.sizes.values()]
         self._offsets = list(itertools.accumulate(sizes, initial=0))  # the number of each network's first stem
         if plan.chosen is not None:
             grouped = itertools.groupby(plan.chosen, key=lambda number: number // self._inner)
@@ -228,42 +246,80 @@ class Points(Sequence[Point]):
         return [bisect.bisect_left(self._plan.chosen, offset * self._inner) for offset in self._offsets]
 
     def _stem(self, number: int) -> _Stem:
-        place = bisect.bisect_right(self._offsets, number) - 1
-        network = self._plan.spec.networks[place]
-        steps, precision = divmod(number - self._offsets[place], len(self._precisions))
+        network = self._plan.spec.networks[bisect.bisect_right(self._offsets, number) - 1]
+        _, indices = self._plan.space.locate(number * self._inner)
+        choices = indices[1 : -len(_INNER)]
+        resolved = self._plan.networks[network.name]
         return _Stem(
-            self._plan.spec,
-            network,
-            self._plan.networks[network.name],
-            network.timesteps[steps],
-            self._precisions[precision],
+            self._plan.spec, network, resolved, network.timesteps[indices[0]], self._precision(resolved.nodes, choices)
         )
+
+    def _precision(self, nodes: Sequence[str], choices: Sequence[int]) -> Precision:
+        given = self._plan.spec.precisions
+        if not isinstance(given, PerNode):
+            return self._named[choices[0]]
+        types = (given.per_node[choice] for choice in choices)
+        return given.precision(dict(zip(nodes, types, strict=True)))
+
+
+_INNER = ("reuse_factor", "part", "clock_period_ns", "strategy", "io_type", "energy_preset")
+"""The last dimensions of every network: its designs and presets."""
+
+LARGEST = 10_000_000
+"""Points of a sweep, at most."""
+
+
+def _space(spec: SweepSpec, nodes: Mapping[str, tuple[str, ...]]) -> Space:
+    hardware = spec.hardware
+    presets = tuple(map(preset_name, spec.energy_presets))
+    designs = hardware.part, hardware.clock_period_ns, hardware.strategy, hardware.io_type
+    values: list[Sequence[Any]] = [spec.reuse_factors, *designs, presets]
+    inner = tuple(Dimension(name, tuple(own)) for name, own in zip(_INNER, values, strict=True))
+    networks = {}
+    for network in spec.networks:
+        if isinstance(spec.precisions, PerNode):
+            precisions = spec.precisions.dimensions(nodes[network.name])
+        else:
+            precisions = (Dimension("precision", tuple(Precision.parse(value).name for value in spec.precisions)),)
+        networks[network.name] = (Dimension("timesteps", tuple(network.timesteps)), *precisions, *inner)
+    return Space(networks)
 
 
 def plan(spec: SweepSpec, chosen: Sequence[int] | None = None) -> Plan:
     """Resolve a configuration. Reads every network and dataset once; raises TalonError for what cannot be right.
 
-    chosen: numbers of points of the whole space, for a search; a sample of the configuration draws its own.
+    chosen: numbers of points of the whole space. Without it a sample draws its own, and a search has none as yet.
     """
-    precisions = [Precision.parse(value) for value in spec.precisions]
+    by_node = spec.precisions if isinstance(spec.precisions, PerNode) else None
+    precisions = [] if isinstance(spec.precisions, PerNode) else [Precision.parse(value) for value in spec.precisions]
     networks = {}
     for network in spec.networks:
         graph = formats.read(network.graph, dt=network.dt)
         dataset = datasets.load(network.data, network.labels)
         _check_fit(network, graph, dataset, precisions)
-        networks[network.name] = Resolved(graph.fingerprint, dataset.fingerprint, brings_scales(graph))
+        nodes = by_node.nodes_of(network.name, graph) if by_node else ()
+        networks[network.name] = Resolved(graph.fingerprint, dataset.fingerprint, brings_scales(graph), nodes)
     calibration = None if spec.calibration is None else _calibration(spec.calibration)
     presets = {given: get_preset(given) for given in spec.energy_presets}
-    return Plan(spec, networks, presets, calibration, None if chosen is None else tuple(sorted(chosen)))
+    made = Plan(spec, networks, presets, calibration)
+    if chosen is None and spec.sample is not None:
+        chosen = sample(made.space, spec.sample.method, spec.sample.count, spec.sample.seed)
+    elif chosen is None and spec.search is not None:
+        chosen = ()
+    if (count := made.space.size if chosen is None else len(chosen)) > LARGEST:
+        raise ConfigError(
+            f"the axes span {count:,} points, and a sweep takes {LARGEST:,} at most; take a sample or a search of them"
+        )
+    return made if chosen is None else replace(made, chosen=tuple(sorted({*chosen})))
 
 
 def restore(content: Mapping[str, Any]) -> Plan:
     """The plan of :meth:`Plan.as_dict`, as it was: no file is read. Raises ConfigError."""
     spec = parse(content["configuration"], "sweep.json", resolved=True)
     prints = content["fingerprints"]
-    bringing = content.get("bringing", {})
+    bringing, nodes = content.get("bringing", {}), content.get("nodes", {})
     networks = {
-        name: Resolved(graph, prints["data"][name], tuple(bringing.get(name, ())))
+        name: Resolved(graph, prints["data"][name], tuple(bringing.get(name, ())), tuple(nodes.get(name, ())))
         for name, graph in prints["graphs"].items()
     }
     planned = content["energy_presets"]
@@ -450,7 +506,8 @@ class _Stem:
         key = digest(stage, STAGE_VERSIONS[stage], identity, run)
         graph = str(self.network.graph)
         label = " ".join([self.network.name, self.precision.name, *detail])
-        return Job(stage, key, (graph, *arguments), label)
+        expects = self.resolved.graph, self.resolved.data
+        return Job(stage, key, (graph, *arguments), label, expects=expects)
 
 
 def result_path(results: Path, stage: str, key: str) -> Path:

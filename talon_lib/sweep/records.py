@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,9 +30,12 @@ class History:
         for record in records:
             stage = record["stage"]
             for job in record["jobs"]:
-                self._seconds[stage, _network(job["label"])].append(float(job["seconds"]))
-                self._seconds[stage,].append(float(job["seconds"]))
-                self._bytes[stage].append(float(job["bytes"]))
+                seconds, size = float(job["seconds"]), float(job["bytes"])
+                if not (0 <= seconds < math.inf and 0 <= size < math.inf):
+                    raise ValueError
+                self._seconds[stage, _network(job["label"])].append(seconds)
+                self._seconds[stage,].append(seconds)
+                self._bytes[stage].append(size)
                 self.recorded += 1
 
     @classmethod

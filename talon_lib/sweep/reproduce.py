@@ -13,7 +13,7 @@ import pyarrow as pa
 from talon_lib.errors import ConfigError, ToolError
 from talon_lib.sweep import collect, points, spec, table
 from talon_lib.sweep.chunks import TABLE
-from talon_lib.sweep.launch import Options, launch
+from talon_lib.sweep.launch import Options, check_place, launch
 from talon_lib.sweep.provenance import provenance
 from talon_lib.sweep.schema import SCHEMA
 
@@ -58,6 +58,7 @@ def reproduce(path: Path, options: Options) -> Reproduction:
     Raises FormatError for what is no sweep.json or table, ConfigError where networks or data are not those of then,
     or where the results of then would be overwritten, ToolError where the sweep did not run to its end.
     """
+    check_place(options)
     content = collect.read_content(path)
     was = collect.plan_of(content, path)
     old, new = path.with_name(TABLE), options.results / was.spec.name / TABLE

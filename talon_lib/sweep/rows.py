@@ -39,6 +39,15 @@ _STATUSES = (*SEVERITY, "missing")
 _RESULTS_KEPT = 256
 """Results that are held in memory; neighbouring points share them."""
 
+_KEYS: Mapping[str, set[str]] = {
+    "simulate": {"samples", "accuracy", "accuracy_by_step", "agreement_fp32", "nodes", "types", "one_pass", "hardware"},
+    "project": {"effective_reuse", "folder", "hls4ml"},
+    "csim": {"equal", "difference", "samples", "values", "compiler"},
+    "rtl": {"folder", "multipliers", "proof", "counts", "routed", "problems"},
+    "synth": {"source", "report"},
+}
+"""What a row takes of the result of a stage; one without is damaged."""
+
 Envelope = Mapping[str, Any]
 
 
@@ -226,13 +235,15 @@ def read_result(path: Path, stage: str) -> Envelope:
         content = json.loads(path.read_text())
         if content["stage"] != stage or (content["status"] == "ok") != (content["result"] is not None):
             raise ValueError
+        if content["result"] is not None and not _KEYS[stage] <= content["result"].keys():
+            raise ValueError
         if content["status"] not in _STATUSES or (content["status"] != "ok" and not content["reason"]):
             raise ValueError
         if not isinstance(content["result"], dict | None):
             raise ValueError
     except FileNotFoundError:
         return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         reason = f"the result {path.name} is damaged; run the sweep again"
         return {"status": "failed", "reason": reason, "result": None, "damaged": True}
     assert isinstance(content, dict)

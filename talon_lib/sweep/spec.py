@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -29,46 +28,24 @@ from talon_lib.files import parse_yaml
 from talon_lib.hls.boards import BOARDS, resolve_part
 from talon_lib.precision import Precision
 from talon_lib.simulate import Readout
+from talon_lib.sweep.axes import (
+    NAMED,
+    PER_NODE,
+    AnyPrecisions,
+    PerNode,
+    Strict,
+    axis,
+    distinct,
+    listed,
+    precisions,
+    some,
+    spread,
+    spread_names,
+)
+from talon_lib.sweep.selection import Positive, Sample, Search
 
 RESOLVED: Mapping[str, Any] = {"resolved": True}
 """The context of a validation that looks at no files."""
-
-Positive = Annotated[int, Field(ge=1, strict=True)]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, and values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    seen: list[Any] = []
-    for value in values:
-        if value in seen:
-            raise ValueError(f"{value!r} is listed twice")
-        seen.append(value)
-    return values
-
-
-def axis(description: str, default: list[Any] | None = None) -> Any:
-    """A field that holds the values of one axis: not empty, none twice; a single value stands for a list of it."""
-    given: dict[str, Any] = {"default": default} if default is not None else {}
-    return Field(description=description, min_length=1, json_schema_extra=_one_or_list, **given)
-
-
-def _one_or_list(schema: dict[str, Any]) -> None:
-    """Say in the JSON schema of a list that a single value stands for a list of it, and that none is there twice."""
-    lists = schema.pop("anyOf", None) or [
-        {key: schema.pop(key) for key in ("type", "items", "minItems") if key in schema}
-    ]
-    listed, *null = lists
-    schema["anyOf"] = [listed | {"uniqueItems": True}, listed["items"], *null]
-
-
-def some(description: str, default: list[Any] | None = None) -> Any:
-    """A field that holds some values, none twice; a single value stands for a list of it."""
-    return Field(default=default, description=description, json_schema_extra=_one_or_list)
 
 
 def _encoding(value: Any) -> datasets.Encoding:
@@ -112,15 +89,11 @@ class Network(Strict):
     encoding: AnyEncoding = Field(
         default="current", validate_default=True, description="how samples become the input of each step; docs/data.md"
     )
-    timesteps: list[Positive] = axis("axis: steps of one inference")
+    timesteps: list[Positive] = axis("axis: steps of one inference", ranges=True)
     readout: Readout = Field(default="count", description="what of the output decides the class")
 
-    @field_validator("timesteps", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    _check_distinct = field_validator("timesteps")(_distinct)
+    _spread = field_validator("timesteps", mode="before")(spread)
+    _check_distinct = field_validator("timesteps")(distinct)
 
     @field_validator("graph", "data", "labels")
     @classmethod
@@ -135,17 +108,14 @@ class Hardware(Strict):
 
     part: list[str] = axis(f"axis: AMD parts or boards ({', '.join(BOARDS)})", ["zcu102"])
     clock_period_ns: list[Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]] = axis(
-        "axis: target period of the clock", [5.0]
+        "axis: target period of the clock", [5.0], ranges=True
     )
     strategy: list[Literal["Latency", "Resource"]] = axis("axis: strategy of hls4ml", ["Latency"])
     io_type: list[Literal["io_parallel", "io_stream"]] = axis("axis: io type of hls4ml", ["io_parallel"])
 
-    @field_validator("part", "clock_period_ns", "strategy", "io_type", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    _check_distinct = field_validator("part", "clock_period_ns", "strategy", "io_type")(_distinct)
+    _as_list = field_validator("part", "strategy", "io_type", mode="before")(listed)
+    _spread = field_validator("clock_period_ns", mode="before")(spread)
+    _check_distinct = field_validator("part", "clock_period_ns", "strategy", "io_type")(distinct)
 
     @field_validator("part")
     @classmethod
@@ -192,12 +162,12 @@ class Synth(Strict):
     @field_validator("flows", "networks", "precisions", "reuse_factors", "steps", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
-        return value if value is None or isinstance(value, list) else [value]
+        return None if value is None else listed(value)
 
     @field_validator("flows", "networks", "precisions", "reuse_factors", "steps")
     @classmethod
-    def _check_distinct(cls, values: list[Any] | None) -> list[Any] | None:
-        return None if values is None else _distinct(values)
+    def _checkdistinct(cls, values: list[Any] | None) -> list[Any] | None:
+        return None if values is None else distinct(values)
 
     @field_validator("steps")
     @classmethod
@@ -227,19 +197,22 @@ class Stages(Strict):
 
 
 class SweepSpec(Strict):
-    """A sweep: the product of its axes, and what to do at every point."""
+    """A sweep: the product of its axes or a part of it, and what to do at every point."""
 
     name: str = Field(description="names the folder results/<name>", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     networks: list[Network] = Field(description="axis: trained networks with their data", min_length=1)
-    precisions: list[str | dict[str, Any]] = axis(
-        "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or mappings {name, weight, result, …}"
+    precisions: AnyPrecisions = precisions(
+        "axis: fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, mixed(…), int3..int8 for all between, or mappings "
+        "{name, weight, result, …}; or types of which every node takes its own"
     )
-    reuse_factors: list[Positive] = axis("axis: reuse factors of hls4ml", [1])
+    reuse_factors: list[Positive] = axis("axis: reuse factors of hls4ml", [1], ranges=True)
     energy_presets: list[str] = axis(
         "axis: energy costs per operation: names, or .yaml files of your own, relative to the working directory; "
         "docs/energy.md",
         ["neuromorphic_int8"],
     )
+    sample: Sample | None = Field(default=None, description="take some of the points alone")
+    search: Search | None = Field(default=None, description="look for the best points alone; docs/search.md")
     hardware: Hardware = Field(default_factory=Hardware, description="the other axes of a project")
     samples: Samples = Field(default_factory=Samples, description="how many samples each stage takes")
     stages: Stages = Field(default_factory=Stages, description="which costly stages run")
@@ -248,23 +221,29 @@ class SweepSpec(Strict):
         default=None, description="what talon-dse calibrate wrote: estimates carry intervals; docs/estimates.md"
     )
 
-    @field_validator("precisions", "reuse_factors", "energy_presets", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
+    _as_list = field_validator("energy_presets", mode="before")(listed)
+    _spread = field_validator("reuse_factors", mode="before")(spread)
+    _check_distinct = field_validator("reuse_factors", "energy_presets")(distinct)
 
-    _check_distinct = field_validator("reuse_factors", "energy_presets", "precisions")(_distinct)
+    @field_validator("precisions", mode="before")
+    @classmethod
+    def _spread_names(cls, value: Any) -> Any:
+        by_node = isinstance(value, PerNode) or (isinstance(value, Mapping) and "per_node" in value)
+        return value if by_node else spread_names(value)
 
     @field_validator("precisions")
     @classmethod
-    def _legal(cls, values: list[str | dict[str, Any]]) -> list[str | dict[str, Any]]:
+    def _legal(cls, values: AnyPrecisions) -> AnyPrecisions:
+        if isinstance(values, PerNode):
+            return values
+        distinct(values)
         parsed = []
         for value in values:
             try:
                 parsed.append(Precision.parse(value))
             except PrecisionError as error:
                 raise ValueError(str(error)) from None
-        _distinct([precision.name for precision in parsed])
+        distinct([precision.name for precision in parsed])
         return values
 
     @field_validator("energy_presets")
@@ -273,23 +252,24 @@ class SweepSpec(Strict):
         if info.context is not None:
             return names
         try:
-            _distinct([get_preset(name).name for name in names])
+            distinct([get_preset(name).name for name in names])
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return names
 
     @model_validator(mode="after")
     def _names_differ(self) -> SweepSpec:
-        _distinct([network.name for network in self.networks])
+        distinct([network.name for network in self.networks])
         return self
 
     @model_validator(mode="after")
     def _synthesises_what_there_is(self) -> SweepSpec:
         there: dict[str, list[Any]] = {
             "networks": [network.name for network in self.networks],
-            "precisions": [Precision.parse(value).name for value in self.precisions],
             "reuse_factors": self.reuse_factors,
         }
+        if not isinstance(self.precisions, PerNode):  # else too many to list, and each has a name all the same
+            there["precisions"] = [Precision.parse(value).name for value in self.precisions]
         for key, names in there.items():
             for name in getattr(self.synth, key) or []:
                 if name not in names:
@@ -298,6 +278,20 @@ class SweepSpec(Strict):
         if "vitis" in self.synth.flows and not self.stages.project:
             raise ValueError("synth.flows: vitis works on hls4ml projects, which stages.project switches off")
         return self
+
+    @model_validator(mode="after")
+    def _searches_what_there_will_be(self) -> SweepSpec:
+        if self.sample is not None and self.search is not None:
+            raise ValueError("give either sample or search: a search takes points of the whole space")
+        for objective in self.search.goals if self.search is not None else ():
+            flow = next((flow for start, flow in _FLOW_OF.items() if objective.column.startswith(start)), None)
+            if flow is not None and flow not in self.synth.flows:
+                raise ValueError(f"search.objectives: {objective.column} needs {flow} among synth.flows")
+        return self
+
+
+_FLOW_OF = {"open_rtl": "open-rtl", "vitis": "vitis", "vivado": "vitis"}
+"""What fills the columns that begin so."""
 
 
 def parse(values: Mapping[str, Any], source: str = "configuration", resolved: bool = False) -> SweepSpec:
@@ -339,7 +333,7 @@ _KINDS = {
 def _one_line(error: ValidationError) -> str:
     """The first thing that is wrong; pydantic's own message where ours is not better."""
     first = error.errors()[0]
-    location = [part for part in first["loc"] if part not in ("str", "dict[str,any]")]
+    location = [part for part in first["loc"] if part not in ("str", "dict[str,any]", NAMED, PER_NODE)]
     key = ".".join(str(part) for part in location)
     match first["type"]:
         case "extra_forbidden":
@@ -366,8 +360,9 @@ def _allowed(location: list[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
-        arguments = getattr(annotation, "__args__", ())
-        model = next((a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel)), model)
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        choices = [getattr(choice, "__origin__", choice) for choice in choices]  # without what Annotated adds
+        model = next((a for a in choices if isinstance(a, type) and issubclass(a, BaseModel)), model)
     return list(model.model_fields)
 
 

@@ -7,12 +7,14 @@ one line and there is no result.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from talon_lib import data as datasets
 from talon_lib import formats
 from talon_lib.cost.counts import count
 from talon_lib.cost.work import work as node_work
-from talon_lib.errors import ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
+from talon_lib.errors import ChangedError, ConfigError, MissingToolError, TalonError, ToolTimeout, UnsupportedError
 from talon_lib.fixed import Array
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
@@ -85,12 +87,36 @@ def workload(
     calibration_samples: int | None,
     labels: Path | None = None,
     dt: float | None = None,
+    expect: tuple[str, str] | None = None,
 ) -> Workload:
-    """Read what a stage works on; ``dt`` is the reader's."""
+    """Read what a stage works on; ``dt`` is the reader's.
+
+    expect: the fingerprints of graph and data that the job was planned with. Raises ChangedError for others, and where
+    a file cannot be read, for the plan has read it.
+    """
     if data is None and labels is not None:
         raise ConfigError("labels need data; give --data as well")
-    dataset = None if data is None else datasets.load(data, labels).take(samples)
-    return Workload(formats.read(graph, dt=dt), dataset, datasets.parse(encoding), steps, calibration_samples)
+    if expect is None:
+        network, dataset = formats.read(graph, dt=dt), None if data is None else datasets.load(data, labels)
+    else:
+        network = _unchanged(graph, expect[0], lambda: formats.read(graph, dt=dt))
+        dataset = None if data is None else _unchanged(data, expect[1], lambda: datasets.load(data, labels))
+    taken = None if dataset is None else dataset.take(samples)
+    return Workload(network, taken, datasets.parse(encoding), steps, calibration_samples)
+
+
+Read = TypeVar("Read", Graph, datasets.Dataset)
+
+
+def _unchanged(path: Path, planned: str, read: Callable[[], Read]) -> Read:
+    """What ``read`` gives, if it has the fingerprint that was planned with. Raises ChangedError."""
+    try:
+        found = read()
+        if found.fingerprint == planned:
+            return found
+    except (TalonError, OSError):  # half-written, or gone
+        pass
+    raise ChangedError(f"{path} changed while the sweep was running; run it again")
 
 
 def simulate(work: Workload, precision: str, readout: Readout) -> dict[str, Any]:
@@ -254,6 +280,12 @@ def synth(folder: Path, flow: str, steps: Sequence[str], timeout: float, workdir
 def envelope(stage: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """The envelope of a stage that ended well."""
     return {"stage": stage, "version": STAGE_VERSIONS[stage], "status": "ok", "reason": None, "result": result}
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether an error says nothing of the design: files that changed, or cannot be written. It is no result then."""
+    full = os.strerror(errno.ENOSPC) in str(error)  # what a compiler says of it
+    return full or isinstance(error, (ChangedError, OSError))
 
 
 def status_of(error: BaseException) -> Status:

@@ -133,15 +133,20 @@ def _replacing(path: Path) -> Iterator[Path]:
     """
     partial = beside(path)
     old = partial.with_name(f"{partial.name}.old")
+    for left in (partial, old):  # by a process that was killed, and had our number
+        remove(left)
     try:
         yield partial
         if partial.is_dir() or path.is_dir():
             with contextlib.suppress(FileNotFoundError):
                 path.rename(old)
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # where a disk is full, it would name none
+        raise
     finally:
         for left in (partial, old):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            remove(left)
 
 
 def read(path: Path) -> pa.Table:

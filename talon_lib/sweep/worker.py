@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +36,12 @@ def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], A
     start = time.time()
     for job in sorted(jobs, key=lambda job: job["key"] in begun):  # stable
         result = result_path(results, stage, job["key"])
-        if result.exists() and "damaged" not in read_result(result, stage):
+        with _held(chunks.marker(results, stage, job["key"])) as marker:
+            there = result.exists() and "damaged" not in read_result(result, stage)
+            seconds = 0.0 if there else _run(result, job["command"], call)
+            marker.unlink(missing_ok=True)
+        if there:
             continue
-        seconds = _run(results, stage, job, call)
         status = read_result(result, stage)["status"]
         size = sum(file.stat().st_size for file in result.with_suffix("").rglob("*") if file.is_file())
         say(f"{stage} {job['label']} ({job['key']}): {status}, {seconds:.2f} s")
@@ -48,14 +53,26 @@ def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], A
     path.with_suffix(".done").touch()
 
 
-def _run(results: Path, stage: str, job: dict[str, Any], call: Callable[[Sequence[str]], Any]) -> float:
-    marker = chunks.marker(results, stage, job["key"])
+@contextlib.contextmanager
+def _held(marker: Path) -> Iterator[Path]:
+    """The marker of a job that is at work. One that another process works on, of a killed run, is waited for.
+
+    The lock dies with its process. Where the file system knows no locks, both work, and either result is whole.
+    """
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    if stage == "synth":  # the tools go on with what they find
-        shutil.rmtree(result_path(results, stage, job["key"]).with_suffix(""), ignore_errors=True)
+    with marker.open("a") as held:
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield marker
+
+
+def _run(result: Path, command: Sequence[str], call: Callable[[Sequence[str]], Any]) -> float:
+    """Carry out a job; returns the seconds it took."""
+    shutil.rmtree(result.with_suffix(""), ignore_errors=True)  # what a process left that died at it
     start = time.perf_counter()
-    call(job["command"])
-    seconds = time.perf_counter() - start
-    marker.unlink(missing_ok=True)
-    return seconds
+    try:
+        call(command)
+    except OSError as error:
+        error.filename = error.filename or str(result)  # where a disk is full, it would name none
+        raise
+    return time.perf_counter() - start

@@ -46,6 +46,7 @@ class Made:
     jobs: Mapping[str, Mapping[str, Job]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
     points: Points = Points((1,))
     id: str = "a plan"
+    searching: bool = False
 
 
 def jobs(counts: Mapping[str, int], networks: int = 3) -> dict[str, dict[str, Job]]:

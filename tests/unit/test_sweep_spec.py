@@ -19,7 +19,10 @@ from talon_lib.sweep import spec
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "sweep.schema.json"
-TOP = "name, networks, precisions, reuse_factors, energy_presets, hardware, samples, stages, synth, calibration"
+TOP = (
+    "name, networks, precisions, reuse_factors, energy_presets, sample, search, hardware, samples, stages, synth, "
+    "calibration"
+)
 SYNTH = "flows, networks, precisions, reuse_factors, samples, place_and_route, without_dsp, steps, timeout_s"
 NETWORK = "name, graph, dt, data, labels, encoding, timesteps, readout"
 ENCODINGS = "current, frames, rate, latency, delta, events"
@@ -259,7 +262,10 @@ def test_an_unknown_preset_lists_those_there_are(good: dict[str, Any]) -> None:
     [
         ("int17", "'int17': integer precisions go from int2 to int16"),
         ("int1", "'int1': integer precisions go from int2 to int16"),
-        ("float", "unknown precision 'float'; use fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, or a mapping"),
+        (
+            "float",
+            "unknown precision 'float'; use fp32, fp16, int2 to int16, ap_fixed<W,I[,Q[,O]]>, mixed(…), or a mapping",
+        ),
         ({"weight": "int8"}, "a precision mapping needs the key 'result'"),
         (
             {"weights": "int8"},

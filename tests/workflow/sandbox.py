@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +84,11 @@ class Sandbox:
     def configure(self, **changes: Any) -> None:
         (self.path / "sweep.yaml").write_text(yaml.safe_dump(BASE | changes, sort_keys=False))
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, **path: Any) -> subprocess.Popen[str]:
         """Start the sweep, in a process group of its own, without waiting for it."""
         return subprocess.Popen(
             [str(BIN / "talon-dse"), "sweep", "sweep.yaml", "--cores", "2", *options],
-            **self._how(),
+            **self._how(**path),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -114,10 +113,21 @@ class Sandbox:
         return {"cwd": self.path, "env": environment(**path), "text": True, "stdin": subprocess.DEVNULL}
 
     def planned_jobs(self, *options: str) -> dict[str, list[str]]:
-        """What a dry run says would run: by rule the keys of its jobs ("" for rules without a key)."""
-        done = self.sweep("--dry-run", *options)
+        """What the plan says would run: by stage the keys of its jobs; a stage without any is left out."""
+        done = self.run("talon-dse", "plan", "sweep.yaml", "--keys", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        return jobs_of(done.stdout + done.stderr)
+        lines = re.findall(r"^(\w+) +([0-9a-f]{16}) +(to run|there) ", done.stdout, flags=re.MULTILINE)
+        assert len(lines) == _jobs(done.stdout)
+        jobs: dict[str, list[str]] = {}
+        for stage, key, what in lines:
+            if what == "to run":
+                jobs.setdefault(stage, []).append(key)
+        return jobs
+
+    def ran(self) -> dict[str, int]:
+        """How many jobs of each rule Snakemake has run last, from its log; nothing where there was nothing to do."""
+        log = max((self.path / ".snakemake" / "log").glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return jobs_of(log.read_text())
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Inode and time of every result of a job and every file of a project."""
@@ -125,36 +135,39 @@ class Sandbox:
             str(file.relative_to(self.results)): (file.stat().st_ino, file.stat().st_mtime_ns)
             for stage in STAGES
             for file in (self.results / stage).rglob("*")
-            if file.is_file()
+            if file.is_file() and file.suffix != ".started"
         }
+
+    def stamps(self) -> list[int]:
+        """When the table, the report and the plan were written."""
+        return [(self.results / name).stat().st_mtime_ns for name in ("metrics.parquet", "report.html", "sweep.json")]
 
     def ended(self) -> set[str]:
         """The results of jobs that are there."""
         return {f"{stage}/{file.stem}" for stage in STAGES for file in (self.results / stage).glob("*.json")}
 
 
-def jobs_of(output: str) -> dict[str, list[str]]:
-    """The jobs in the output of a dry run, which names each, and counts them in a table."""
-    jobs: dict[str, list[str]] = {}
-    for rule in re.findall(r"^(?:local)?rule (\w+):", output, flags=re.MULTILINE):
-        jobs.setdefault(rule, []).append("")
-    for rule, key in re.findall(r"^Job \d+: (\w+) .*\((\w+)\)$", output, flags=re.MULTILINE):
-        jobs.setdefault(rule, []).append(key)
-    table = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output.partition("\n\n")[0], re.M)})
-    assert table == {} or table == {rule: len(keys) for rule, keys in jobs.items()}
-    if not jobs:
-        assert "Nothing to be done" in output
-    return jobs
+def _jobs(plan: str) -> int:
+    """How many jobs the table of a plan counts."""
+    counted = re.findall(r"^(\w+) +([\d,]+) +[\d,]+ +[\d,]+ +[\d,]+ ", plan, flags=re.MULTILINE)
+    return sum(int(count.replace(",", "")) for stage, count in counted if stage in STAGES)
+
+
+def jobs_of(output: str) -> dict[str, int]:
+    """The jobs of each rule that Snakemake's table of them counts; `all` does nothing and is left out."""
+    counted = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE)}
+    assert counted or "Nothing to be done" in output
+    return {rule: count for rule, count in counted.items() if rule not in ("all", "total")}
 
 
 def counts(jobs: Mapping[str, list[str]]) -> dict[str, int]:
-    """How many jobs each rule has; `all` does nothing and is left out."""
-    return {rule: len(keys) for rule, keys in jobs.items() if rule != "all"}
+    """How many jobs each stage has."""
+    return {stage: len(keys) for stage, keys in jobs.items()}
 
 
 def make(path: Path) -> Sandbox:
     path.mkdir(parents=True)
-    for name in ("Snakefile", "workflow"):
+    for name in ("Snakefile", "workflow", "profiles"):
         (path / name).symlink_to(REPOSITORY / name)
     ir.write(path / "one.nir", network(1))
     ir.write(path / "two.nir", network(2))

@@ -1,4 +1,4 @@
-"""A sweep runs what is missing and no more: job lists from dry runs, and the files after real ones."""
+"""A sweep runs what is missing and no more: job lists from plans, and the files after real runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sandbox import BASE, Sandbox, counts, jobs_of, network
+from sandbox import BASE, Sandbox, counts, network
 
 from talon_lib import ir
 from talon_lib.sweep.schema import SCHEMA
 
-TABLE = {"plan": 1, "collect": 1, "report": 1}
-"""What every change of the configuration runs."""
+TABLE = {"collect": 1, "report": 1}
+"""The rules that make the table and the report."""
 
 Run = tuple[Sandbox, subprocess.CompletedProcess[str]]
 
@@ -76,6 +76,7 @@ def test_a_second_run_runs_nothing(finished: Sandbox) -> None:
     before, parquet = finished.files(), (finished.results / "metrics.parquet").stat()
     assert finished.planned_jobs() == {}
     done = finished.finish()
+    assert finished.ran() == {}
     assert done.stdout.startswith("24 points: 24 ok\n")
     assert finished.files() == before
     assert (finished.results / "metrics.parquet").stat().st_mtime_ns == parquet.st_mtime_ns
@@ -120,12 +121,15 @@ def test_a_change_runs_only_what_depends_on_it(finished: Sandbox, change: str) -
     ended = finished.ended()
     finished.configure(**changes)
     planned = finished.planned_jobs()
-    assert counts(planned) == {**TABLE, **jobs}
+    assert counts(planned) == jobs
     new = {f"{stage}/{key}" for stage in jobs for key in planned[stage]}
     assert not new & ended
     if change not in REALLY_RUN:
         return
     done = finished.finish()
+    ran = finished.ran()
+    assert {rule for rule in ran if rule != "measured"} == {*TABLE, *jobs}
+    assert all(ran[rule] == 1 for rule in TABLE)
     assert finished.ended() == ended | new
     after = finished.files()
     assert {file: after[file] for file in before} == before
@@ -146,8 +150,9 @@ def test_renaming_a_network_file_runs_no_job_of_a_stage(finished: Sandbox) -> No
     (finished.path / "one.nir").rename(finished.path / "moved and renamed.nir")
     finished.configure(networks=[{**BASE["networks"][0], "graph": "moved and renamed.nir"}, BASE["networks"][1]])
     before, parquet = finished.files(), finished.parquet
-    assert counts(finished.planned_jobs()) == TABLE
+    assert finished.planned_jobs() == {}
     finished.finish()
+    assert finished.ran() == TABLE
     assert finished.files() == before
     assert finished.parquet == parquet
     assert finished.planned_jobs() == {}
@@ -158,7 +163,7 @@ def test_changing_one_weight_runs_everything_of_that_network_only(finished: Sand
     changed = finished.rows(network="two")
     ir.write(finished.path / "two.nir", network(2, change=0.25))
     planned = finished.planned_jobs()
-    assert counts(planned) == {**TABLE, "simulate": 3, "project": 4, "csim": 2}
+    assert counts(planned) == {"simulate": 3, "project": 4, "csim": 2}
     assert not {f"{stage}/{key}" for stage in ("simulate", "project", "csim") for key in planned[stage]} & ended
     finished.finish()
     assert finished.rows(network="one") == unchanged
@@ -172,15 +177,16 @@ def test_changing_a_label_runs_no_project_whose_types_are_given(finished: Sandbo
     arrays["y_test"][0] = (arrays["y_test"][0] + 1) % 3
     np.savez(finished.path / "data.npz", **arrays)
     # those of int8 have their scales from the data set, of which the labels are a part
-    assert counts(finished.planned_jobs()) == {**TABLE, "simulate": 6, "csim": 4, "project": 4}
+    assert counts(finished.planned_jobs()) == {"simulate": 6, "csim": 4, "project": 4}
 
 
 def test_a_result_that_is_removed_is_made_again_and_the_table_is_the_same(finished: Sandbox) -> None:
     victim = sorted((finished.results / "simulate").glob("*.json"))[0]
     before, parquet = finished.files(), finished.parquet
     victim.unlink()
-    assert counts(finished.planned_jobs()) == {"simulate": 1, "collect": 1, "report": 1}
+    assert counts(finished.planned_jobs()) == {"simulate": 1}
     finished.finish()
+    assert finished.ran() == {"simulate": 1, "measured": 1, **TABLE}
     assert finished.parquet == parquet
     moved = {file for file, stamp in finished.files().items() if before[file] != stamp}
     assert moved == {str(victim.relative_to(finished.results))}
@@ -192,9 +198,15 @@ def test_plain_snakemake_runs_the_workflow_too(sandbox: Sandbox) -> None:
     assert done.returncode == 0, done.stderr
     assert {row["status"] for row in sandbox.rows()} == {"ok"}
     assert len(sandbox.rows()) == 12
-    again = sandbox.run("snakemake", "--cores", "2", "--configfile", "sweep.yaml", "--dry-run")
-    assert jobs_of(again.stdout + again.stderr) == {}
+    assert "specific profile profiles/default" in done.stdout + done.stderr  # it is found without an option
+    stamps = sandbox.stamps()
+    again = sandbox.run("snakemake", "--cores", "2", "--configfile", "sweep.yaml")
+    assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+    assert sandbox.ran() == {}
     assert sandbox.planned_jobs() == {}  # the wrapper takes them for the same
+    sandbox.finish()
+    assert sandbox.ran() == {}
+    assert sandbox.stamps() == stamps
 
 
 def test_plain_snakemake_says_what_is_wrong_with_a_configuration_in_one_line(sandbox: Sandbox) -> None:

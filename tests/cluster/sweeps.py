@@ -19,6 +19,10 @@ PROFILE = ("--profile", "workflow/profiles/slurm")
 # than a job takes is quicker than asking all the time
 ASKING = ("--slurm-init-seconds-before-status-checks", "6")
 
+# as docs/cluster.md has it: a Slurm job costs more than a C simulation of the example
+SHARED = ("--chunk-seconds", "60", "--cores", "1")
+GROUPED = ("--groups", "csim=short", "--group-components", "short=9")
+
 GENERIC = ("--profile", "workflow/profiles/cluster-generic")
 
 # Slurm in the place of PBS, whose commands the profile has: the rest of it runs as it is
@@ -76,11 +80,16 @@ class Held:
 
 
 def start(sandbox: Sandbox, held: Held, *options: str, profile: Sequence[str] = PROFILE) -> subprocess.Popen[str]:
-    """Start the sweep through Slurm, in a session of its own, without waiting for it."""
+    """Start the sweep through Slurm without waiting for it."""
+    return begin([str(BIN / "talon-dse"), "sweep", "sweep.yaml", *profile, "--", *options], sandbox.path, held.first)
+
+
+def begin(command: Sequence[str], folder: Path, first: Path | None = None) -> subprocess.Popen[str]:
+    """Start a program in a folder and in a session of its own; ``first`` as for :func:`environment`."""
     return subprocess.Popen(
-        [str(BIN / "talon-dse"), "sweep", "sweep.yaml", *profile, "--", *options],
-        cwd=sandbox.path,
-        env=environment(first=held.first),
+        command,
+        cwd=folder,
+        env=environment(first=first),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

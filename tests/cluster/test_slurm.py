@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from sandbox import BIN, REPOSITORY, Sandbox, environment, make
+from sandbox import BIN, REPOSITORY, Sandbox, make
 from slurm import NODES, Slurm
-from sweeps import ASKING, GENERIC, PROFILE, SMALL, Held, slurm_for_pbs, start, wait_for
+from sweeps import ASKING, GENERIC, GROUPED, PROFILE, SHARED, SMALL, Held, begin, slurm_for_pbs, start, wait_for
 
 
 @pytest.fixture
@@ -46,21 +47,21 @@ def kill(run: subprocess.Popen[str]) -> None:
     run.communicate()
 
 
-def finish(run: subprocess.Popen[str]) -> None:
-    output, errors = run.communicate(timeout=300)
+def finish(run: subprocess.Popen[str], seconds: float = 300) -> None:
+    output, errors = run.communicate(timeout=seconds)
     assert run.returncode == 0, output + errors
 
 
-def test_the_table_is_the_same_to_the_last_byte(slurm: Slurm, tmp_path: Path) -> None:
-    local, remote = make(tmp_path / "local"), make(tmp_path / "remote")
-    local.finish()
-    done = remote.run("talon-dse", "sweep", "sweep.yaml", *PROFILE, "--", *ASKING)
+def test_the_table_is_the_same_to_the_last_byte(slurm: Slurm, sandbox: Sandbox, small: bytes) -> None:
+    done = sandbox.run("talon-dse", "sweep", "sweep.yaml", *PROFILE, "--", *ASKING)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("24 points: 24 ok\n")
-    assert "has been submitted with SLURM jobid" in done.stderr
-    assert remote.table.equals(local.table, check_metadata=True)
-    assert remote.parquet == local.parquet
-    assert remote.planned_jobs() == {}  # what Slurm made counts here as well
+    assert done.stdout.startswith("2 points: 2 ok\n")
+    assert done.stderr.count("has been submitted with SLURM jobid") == 3
+    assert sandbox.parquet == small
+    planned = sandbox.run("talon-dse", "plan", "sweep.yaml", "--keys").stdout
+    keys = re.findall(r" ([0-9a-f]{16}) +(to run|there) ", planned)
+    assert {key for key, _ in keys} == {entry.partition("/")[2] for entry in sandbox.ended()}
+    assert {what for _, what in keys} == {"there"}  # what Slurm made counts here as well
 
 
 def test_a_job_that_is_cancelled_is_submitted_again(
@@ -145,28 +146,21 @@ def test_with_another_scheduler_a_job_cancelled_for_good_is_rows_that_say_so_and
 
 
 @pytest.mark.slow
-def test_the_example_sweep_is_the_same(slurm: Slurm, tmp_path: Path) -> None:
-    """Here it is run as well; what results/digits holds of it already is taken from there."""
-    here, there = tmp_path / "here", tmp_path / "there"
-    for folder in (here, there):
+def test_the_example_sweep_is_the_same(slurm: Slurm, tmp_path: Path, runs: list[subprocess.Popen[str]]) -> None:
+    """Here it runs as well, meanwhile; what results/digits holds of it already is taken from there."""
+    folders = {"there": tmp_path / "there", "here": tmp_path / "here"}
+    for folder in folders.values():
         folder.mkdir()
         for name in ("Snakefile", "workflow", "configs"):
             (folder / name).symlink_to(REPOSITORY / name)
     if (REPOSITORY / "results" / "digits").is_dir():
-        shutil.copytree(REPOSITORY / "results" / "digits", here / "results" / "digits", symlinks=True)
-    tables = []
-    for folder, options in ((there, [*PROFILE, "--", *ASKING]), (here, [])):
-        done = subprocess.run(
-            [str(BIN / "talon-dse"), "sweep", "configs/digits.yaml", *options],
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        tables.append(pq.read_table(folder / "results" / "digits" / "metrics.parquet"))
-    assert tables[0].num_rows > 0
-    assert tables[0].equals(tables[1], check_metadata=True)
+        shutil.copytree(REPOSITORY / "results" / "digits", folders["here"] / "results" / "digits", symlinks=True)
+    options = {"there": [*SHARED, *PROFILE, "--", *ASKING, *GROUPED], "here": []}
+    for where, folder in folders.items():
+        command = [str(BIN / "talon-dse"), "sweep", "configs/digits.yaml", *options[where]]
+        runs.append(begin(command, folder))
+    for run in runs:
+        finish(run, seconds=1800)
+    there, here = (pq.read_table(folder / "results" / "digits" / "metrics.parquet") for folder in folders.values())
+    assert there.num_rows > 0
+    assert there.equals(here, check_metadata=True)

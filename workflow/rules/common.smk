@@ -49,15 +49,15 @@ def projects(wildcards):
 
 
 def minutes(stage, programs=0):
-    """A resource function: what a chunk may take, at every attempt more.
+    """A resource function: the minutes that a chunk may take, at every attempt more.
 
-    Jobs that start so many programs may take the time that each of these has; others three times their estimate.
+    They are three times what is estimated, and the time limits of the programs that its jobs start, so many each.
     """
 
     def runtime(wildcards, attempt):
         chunk = TODO["chunks"][stage][wildcards.chunk]
         limit = TODO["timeouts"].get(stage, 0) * programs * chunk["jobs"]
-        return attempt * (10 + math.ceil(max(limit, 3 * chunk["seconds"]) / 60))
+        return math.ceil(limit / 60 + attempt * (10 + 3 * chunk["seconds"] / 60))
 
     return runtime
 

@@ -56,8 +56,10 @@ class Outcome:
 def prepare(plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float | None = None) -> Run:
     """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks.
 
-    Raises ConfigError where that cannot be written.
+    Raises ConfigError where that cannot be written, and for a search that has no points as yet.
     """
+    if plan.searching:
+        raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
     run = chunks.run_of(plan, results, retry_failed, chunk_seconds or chunks.CHUNK_SECONDS)
     try:
         if not _is_planned(plan, results):

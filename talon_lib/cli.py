@@ -192,7 +192,7 @@ def _print_nodes(graph: Graph) -> None:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
@@ -530,8 +530,14 @@ def plan(
     from talon_lib.files import write_json
     from talon_lib.sweep import chunks, forecast, points, spec
     from talon_lib.sweep.provenance import provenance
+    from talon_lib.sweep.space import sample
 
     made = points.plan(spec.load(config))
+    search = made.spec.search if made.searching else None
+    if search is not None:
+        budget = min(search.budget, made.space.size)
+        click.echo(f"a search of up to {budget:,} of {made.space.size:,} points, here drawn at random:")
+        made = points.plan(made.spec, sample(made.space, "random", budget, search.seed))
     if output is not None:
         write_json(output, {**made.as_dict(), "id": made.id, "provenance": provenance()})
         return
@@ -640,6 +646,7 @@ def sweep(
     from talon_lib.sweep.launch import Options, check_place, launch
 
     if dry_run:
+        check_place(Options(cores, results, profile, snakemake=snakemake_options))
         context.invoke(plan, config=config, results=results, retry_failed=retry_failed, chunk_seconds=chunk_seconds)
         return
     options = Options(cores, results, profile, retry_failed, chunk_seconds, snakemake_options, click.echo)
@@ -665,7 +672,7 @@ def _end(context: click.Context, outcome: Outcome) -> None:
     type=_FOLDER,
     default=Path("results/reproduced"),
     show_default=True,
-    help="the sweep goes below it; what is there of an earlier try is taken up",
+    help="the sweep goes below it; what a try left that did not end is taken up",
 )
 @_profile_option
 @click.pass_context

@@ -35,6 +35,9 @@ ROWS_IN_A_PART = 5000
 CHUNK_SECONDS = 20.0
 """Work that a chunk of cheap jobs holds, by estimate."""
 
+CHUNK_JOBS = 1000
+"""Jobs of a chunk, at most, however short they are said to be."""
+
 CHEAP = ("simulate", "project")
 """Stages whose jobs share chunks. Those of the others are costly: each has a chunk of its own while there are few."""
 
@@ -133,23 +136,26 @@ def _chunks(
     }
     own = [Chunk(stage, (job,), history.seconds(job)) for stage in STAGES for job in alone[stage]]
     most = max(MOST_CHUNKS - len(own), MOST_CHUNKS // 2)
-    costly = 1
+    costly, cheap = 1, CHUNK_JOBS
     while True:
         found = [
             chunk
             for stage in STAGES
-            for chunk in _filled(stage, jobs[stage], seconds if stage in CHEAP else math.inf, costly)
+            for chunk in (
+                _filled(stage, jobs[stage], seconds, cheap)
+                if stage in CHEAP
+                else _filled(stage, jobs[stage], math.inf, costly)
+            )
         ]
         if len(found) <= most:
             return found + own
         if 2 * sum(chunk.stage in CHEAP for chunk in found) > most:
-            seconds *= 2
+            seconds, cheap = 2 * seconds, 2 * cheap
         else:
             costly *= 2
 
 
-def _filled(stage: str, jobs: Sequence[tuple[Job, float]], seconds: float, costly: int) -> Iterator[Chunk]:
-    most = len(jobs) if stage in CHEAP else costly
+def _filled(stage: str, jobs: Sequence[tuple[Job, float]], seconds: float, most: int) -> Iterator[Chunk]:
     held: list[Job] = []
     total = 0.0
     for job, own in jobs:

@@ -46,11 +46,6 @@ def lines(run: Run, results: Path) -> Iterator[str]:
     history = History.read(results)
     seconds = sum(chunk.seconds for chunk in run.chunks) + len(run.plan.points) * ROW_SECONDS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    search = run.plan.spec.search if run.plan.searching else None
-    if search is not None:
-        size = run.plan.space.size
-        yield f"a search: up to {min(search.budget, size):,} of {size:,} points, as its results decide"
-        return
     yield f"{len(run.plan.points):,} points; about {duration(seconds / cores)} on the {cores} cores of this machine"
     if history.recorded:
         yield f"estimated from {history.recorded:,} jobs that have run in {results}, by network and stage"

@@ -8,6 +8,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from talon_lib.cost.devices import RESOURCES
-from talon_lib.errors import ConfigError, FormatError
+from talon_lib.errors import ConfigError, FormatError, ToolError
 from talon_lib.files import write_json
 from talon_lib.sweep import chunks, collect, points, table
 from talon_lib.sweep.chunks import TABLE, Run
@@ -62,7 +63,7 @@ def prepare(plan: points.Plan, results: Path, retry_failed: bool = False, chunk_
         raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
     run = chunks.run_of(plan, results, retry_failed, chunk_seconds or chunks.CHUNK_SECONDS)
     try:
-        if not _is_planned(plan, results):
+        if run.chunks or not _is_planned(plan, results):  # what runs now is of today's versions
             write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
         chunks.write(run, results)
     except OSError as error:
@@ -84,6 +85,15 @@ def check_place(options: Options) -> None:
     """Raise ConfigError where the workflow, or the profile, is not."""
     if not SNAKEFILE.is_file():
         raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
+    if strange := set("#{}") & set(str(options.results)):
+        raise ConfigError(f"--results {options.results}: Snakemake does not take {''.join(sorted(strange))} in a path")
+    for option in options.snakemake:
+        if option in ("-n", "--dry-run", "--dryrun", "--config"):
+            raise ConfigError(f"{option} is not for Snakemake here: talon-dse plan says what would run")
+    if options.snakemake and not options.snakemake[0].startswith("-"):
+        raise ConfigError(
+            f"one configuration at a time, without {options.snakemake[0]}; Snakemake's options go after --"
+        )
     if not (options.profile / "config.yaml").is_file():
         raise ConfigError(f"--profile: {options.profile} has no config.yaml; see docs/cluster.md")
 
@@ -106,6 +116,8 @@ def _search(plan: points.Plan, folder: Path, options: Options, lock: int) -> Out
     """Run the generations of a search, each a run of Snakemake; where one fails, the next call goes on with it."""
     assert plan.spec.search is not None
     path = folder / TABLE
+    if options.retry_failed:  # a study does not forget what failed: it is told again, of the results that are there
+        (folder / STUDY).unlink(missing_ok=True)
     others = replace(plan, spec=plan.spec.model_copy(update={"search": None}))  # a budget may grow
     study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
     while asked := study.ask():
@@ -114,6 +126,7 @@ def _search(plan: points.Plan, folder: Path, options: Options, lock: int) -> Out
         generation = replace(plan, chosen=tuple(sorted({*known, *asked})))
         if status := _run(generation, folder, options, lock, only=(path,)):
             return _outcome(folder, status)
+        options = replace(options, retry_failed=False)  # once is enough
         study.tell(_rows(generation, path, asked))
     found = replace(plan, chosen=tuple(sorted(study.evaluated)))
     status = _run(found, folder, options, lock)
@@ -144,6 +157,8 @@ def _front(plan: points.Plan, path: Path, best: Sequence[points.Point]) -> Itera
 
 def _outcome(folder: Path, status: int) -> Outcome:
     path = folder / TABLE
+    if not path.exists():
+        raise ToolError(f"Snakemake ended without {path}, as its options may have told it")
     bad = table.bad(path)
     lines = [table.summary(path), *_failures(path), *table.missing_tools(path)]
     if status:
@@ -160,8 +175,9 @@ def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Seq
     """
     prepare(plan, folder, options.retry_failed, options.chunk_seconds)
     environment = {**os.environ, COMMAND_VARIABLE: user_command()}
-    command = _command(folder, options, only)
-    status = subprocess.run(command, check=False, pass_fds=[lock], env=environment).returncode
+    if shutil.which("talon-dse") is None:  # started by its path: the jobs find it as well
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    status = _wait(subprocess.Popen(_command(folder, options, only), pass_fds=[lock], env=environment))
     if status:
         collect.collect(plan, folder, folder / TABLE)
         # the next run makes it again: a process that outlives this run may end while the table is made
@@ -169,10 +185,23 @@ def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Seq
     return status
 
 
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code. Snakemake gets Ctrl-C as well, and ends its jobs in order, which may take a while on a cluster."""
+    interrupts = 0
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            interrupts += 1
+            if interrupts > 1:
+                process.terminate()
+
+
 def _command(folder: Path, options: Options, only: Sequence[Path]) -> list[str]:
     command = [
         *(sys.executable, "-m", "snakemake", *map(str, only)),
         *("--snakefile", str(SNAKEFILE)),
+        *_output(),
         *("--workflow-profile", str(options.profile)),
         # joined to ".", which changes no path: Snakemake would take a folder named 007 for the number 7
         *("--config", f"{RUN_FOLDER}={os.path.join('.', folder)}"),  # noqa: PTH118
@@ -180,16 +209,27 @@ def _command(folder: Path, options: Options, only: Sequence[Path]) -> list[str]:
     ]
     if options.cores:  # else what the profile says
         command += ["--cores", str(options.cores)]
-    if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
-        command += ["--logger", "rich"]
-    else:
-        command += ["--quiet", "host", "reason"]  # what starts, what ended, and errors
     return [*command, *options.snakemake]
+
+
+def _output() -> list[str]:
+    if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
+        return ["--logger", "rich"]
+    return ["--quiet", "host", "reason"]  # what starts, what ended, and errors
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[int]:
-    """Hold the folder for one run; yields the lock's file descriptor.
+    """Hold the folder for one run; yields the lock's file descriptor."""
+    handle = hold(folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def hold(folder: Path) -> int:
+    """Take the lock of the folder; returns its file descriptor. Raises ConfigError where another run has it.
 
     The lock dies with the processes that hold the descriptor, us and Snakemake: a killed run leaves none behind, and a
     Snakemake that outlives us keeps it.
@@ -200,13 +240,11 @@ def _lock(folder: Path) -> Iterator[int]:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another run of this sweep is writing to {folder}; wait for it, or stop it") from None
-        yield handle
-    finally:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         os.close(handle)
+        raise ConfigError(f"another run of this sweep is writing to {folder}; wait for it, or stop it") from None
+    return handle
 
 
 def _last_words(folder: Path) -> list[str]:
@@ -216,7 +254,9 @@ def _last_words(folder: Path) -> list[str]:
     for path in sorted((folder / LOGS).rglob("*.log")):
         if path.stat().st_mtime_ns >= began:
             last = path.read_text(errors="replace").rstrip().rpartition("\n")[2]
-            if last.startswith("talon-dse: "):
+            chunk = folder / chunks.RUN / path.parent.name / path.stem
+            cut = chunk.with_suffix(".json").exists() and not chunk.with_suffix(".done").exists()
+            if last and (cut or last.startswith("talon-dse: ")):
                 found["  " + last.removeprefix("talon-dse: ")] = None
     return list(found)
 
@@ -226,5 +266,5 @@ def _failures(path: Path) -> Iterator[str]:
     reasons = table.failures(path)
     for line, count in reasons.items():
         yield f"  {line} ({count} points)"
-    if reasons:
+    if any("the job did not end" not in line for line in reasons):  # else the next run makes them
         yield "run it again with --retry-failed (make sweep RETRY=1) once the reasons are gone"

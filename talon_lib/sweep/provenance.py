@@ -17,7 +17,7 @@ PACKAGES = (
 )
 """Whose versions a report shows, None for what is not installed; ``environment`` has those of all."""
 
-TOOLS = ("g++", "vitis-run", "vivado")
+TOOLS = ("g++", "make", "verilator", "yosys", "nextpnr-ecp5", "vitis-run", "vivado", "sbatch")
 """Programs that do not come as packages."""
 
 COMMAND_VARIABLE = "TALON_DSE_COMMAND"
@@ -37,8 +37,8 @@ def provenance() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "environment": dict(sorted((own.name, own.version) for own in importlib.metadata.distributions())),
         "tools": {name: _first_line(name, "--version") for name in TOOLS},
-        "git_commit": _output("git", "rev-parse", "HEAD"),
-        "git_clean": _output("git", "status", "--porcelain") == "",
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_clean": _git("status", "--porcelain") == "",
         "machine": {
             "system": platform.system(),
             "release": platform.release(),
@@ -54,6 +54,11 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Of the clone that the package is in."""
+    return _output("git", "-C", str(Path(__file__).parent), *arguments)
 
 
 def _output(*command: str) -> str | None:

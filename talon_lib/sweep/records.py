@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,26 @@ DEFAULT_BYTES: Mapping[str, float] = {"simulate": 12e3, "project": 700e3, "csim"
 """What a job takes where there is no record: that of the example's networks, and for synth a guess."""
 
 
+@dataclass
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
 class History:
     """Means over recorded jobs: of the same network where there are any, else of the stage, else a default."""
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        self._bytes: dict[str, list[float]] = defaultdict(list)
+        self._seconds: dict[tuple[str, ...], _Mean] = defaultdict(_Mean)
+        self._bytes: dict[str, _Mean] = defaultdict(_Mean)
         self.recorded = 0
         for record in records:
             stage = record["stage"]
@@ -33,9 +48,9 @@ class History:
                 seconds, size = float(job["seconds"]), float(job["bytes"])
                 if not (0 <= seconds < math.inf and 0 <= size < math.inf):
                     raise ValueError
-                self._seconds[stage, _network(job["label"])].append(seconds)
-                self._seconds[stage,].append(seconds)
-                self._bytes[stage].append(size)
+                self._seconds[stage, _network(job["label"])].add(seconds)
+                self._seconds[stage,].add(seconds)
+                self._bytes[stage].add(size)
                 self.recorded += 1
 
     @classmethod
@@ -55,13 +70,13 @@ class History:
         """How long the job will take, about."""
         for key in ((job.stage, _network(job.label)), (job.stage,)):
             if own := self._seconds.get(key):
-                return sum(own) / len(own)
+                return own.value
         return DEFAULT_SECONDS[job.stage]
 
     def bytes(self, stage: str) -> float:
         """What a job of the stage leaves on disk, about."""
         own = self._bytes.get(stage)
-        return sum(own) / len(own) if own else DEFAULT_BYTES[stage]
+        return own.value if own else DEFAULT_BYTES[stage]
 
 
 def write(results: Path, stage: str, chunk: str, record: Mapping[str, Any]) -> None:

@@ -35,15 +35,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out. changed: versions of packages, tools and stages that are others than they were."""
+    """What came out. said: how the run ended, and what is another version than it was."""
 
     rows: int
-    changed: list[str]
+    said: list[str]
     differences: list[Difference] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        yield from self.changed
+        yield from self.said
         many = f"{len(SCHEMA)} columns of {self.rows} rows"
         if not self.differences:
             yield f"reproduced: {many} are equal"
@@ -61,9 +61,13 @@ def reproduce(path: Path, options: Options) -> Reproduction:
     check_place(options)
     content = collect.read_content(path)
     was = collect.plan_of(content, path)
+    if was.spec.search is not None and not was.chosen:
+        raise ConfigError(f"{path}: a search that has not run")
     old, new = path.with_name(TABLE), options.results / was.spec.name / TABLE
     if old.resolve() == new.resolve():
         raise ConfigError(f"--results {options.results}: that is where the sweep was; give another folder")
+    if new.exists():
+        raise ConfigError(f"{new.parent} holds a sweep already; remove it, or give another folder with --results")
     if not table.is_whole(old):
         table.read_columns(old, ["point_id"])  # says what is wrong with it
     now = points.plan(spec.parse(content["configuration"], str(path)), was.chosen)
@@ -73,7 +77,10 @@ def reproduce(path: Path, options: Options) -> Reproduction:
     if outcome.unfinished:
         raise ToolError(outcome.unfinished)
     changed = list(_changed(content))
-    return Reproduction(len(was.points), changed, list(compare(old, new)))
+    said = outcome.lines[:1]
+    if was.spec.search is not None:
+        said.append("the points that the search had chosen were run again, not the search itself")
+    return Reproduction(len(was.points), [*said, *changed], list(compare(old, new)))
 
 
 def _moved(was: points.Plan, now: points.Plan) -> list[str]:

@@ -30,7 +30,7 @@ def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], A
         stage, jobs = content["stage"], content["jobs"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"{path}: not a chunk of a sweep; talon-dse sweep writes them") from None
-    results = path.parents[2]
+    results = path.absolute().parents[2]
     begun = chunks.started(results, stage)
     recorded = []
     start = time.time()

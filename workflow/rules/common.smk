@@ -17,6 +17,7 @@ def prepared(config):
         folder = Path("results") / str(config.get("name"))
         try:
             if workflow.is_main_process:
+                launch.hold(folder)  # until this process ends
                 launch.prepare(points.plan(spec.parse(config)), folder)
         except TalonError as error:
             raise WorkflowError(str(error)) from None

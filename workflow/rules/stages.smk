@@ -42,7 +42,7 @@ rule csim:
         RESULTS / "logs" / "csim" / "{chunk}.log",
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=minutes("csim", programs=1),
+        runtime=minutes("csim", programs=2),
     params:
         chunk=lambda wildcards: RESULTS / "run" / "csim" / f"{wildcards.chunk}.json",
         jobs=lambda wildcards: TODO["chunks"]["csim"][wildcards.chunk]["jobs"],
@@ -60,7 +60,7 @@ rule rtl:
         RESULTS / "logs" / "rtl" / "{chunk}.log",
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=minutes("rtl", programs=5),  # Verilator, what it made, Yosys; Yosys and nextpnr for ECP5
+        runtime=minutes("rtl", programs=6),  # Verilator, what it made, Yosys; Yosys and nextpnr for ECP5
     params:
         chunk=lambda wildcards: RESULTS / "run" / "rtl" / f"{wildcards.chunk}.json",
         jobs=lambda wildcards: TODO["chunks"]["rtl"][wildcards.chunk]["jobs"],

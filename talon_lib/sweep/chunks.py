@@ -204,6 +204,7 @@ def write(run: Run, results: Path) -> None:
             }
             for stage in STAGES
         },
+        "folder": len(run.plan.points) > table.ROWS_IN_ONE_FILE,
         "parts": {part.key: [part.first, part.last] for part in run.parts},
     }
     write_json(folder / "index.json", index)

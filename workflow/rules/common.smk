@@ -43,6 +43,12 @@ def parts():
     return [RESULTS / chunks.PARTS / f"{part}.parquet" for part in TODO["parts"]]
 
 
+def collected():
+    """The table, which is a folder where it is large."""
+    path = RESULTS / chunks.TABLE
+    return directory(path) if TODO["folder"] else path
+
+
 def projects(wildcards):
     """The chunks that write the projects which a chunk of syntheses works on."""
     after = TODO["chunks"]["synth"][wildcards.chunk]["after"]

@@ -29,7 +29,7 @@ rule collect:
         parts(),
         plan=RESULTS / "sweep.json",
     output:
-        RESULTS / "metrics.parquet",
+        collected(),
     log:
         RESULTS / "logs" / "collect.log",
     localrule: True

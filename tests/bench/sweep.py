@@ -1,8 +1,9 @@
 """What a sweep costs, beside its work: ``make bench CONFIG=configs/large.yaml``.
 
 Runs the sweep from nothing, with a program in the place of ``talon-dse`` that keeps when each job began and ended.
-Snakemake's share is the time in which no job ran: its start, its graph, its scheduling, its end. That of planning is
-told apart. Memory is the largest resident set of a process, and the largest sum over all of them at a time.
+Snakemake's share is the time in which it ran and no job did: its start, its graph, its scheduling, its end. What
+talon-dse itself takes before and after (planning, the summary) is told apart. Memory is the largest resident set of a
+process, and the largest sum over all of them at a time.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
             run = subprocess.Popen(
                 [*command, f"--results={results}"], env=environment, stdout=output, stderr=subprocess.STDOUT
             )
-            one, all_together = _watch(run)
+            one, all_together, snakemake = _watch(run)
         wall = time.time() - start
         if run.returncode not in (0, 1):
             sys.exit((folder / "log").read_text())
@@ -68,27 +69,32 @@ def main() -> None:
         table = sweep / TABLE
         rows = [table] if table.is_file() else [path for path in table.rglob("*") if path.is_file()]
         print(f"{many:,} points in {wall:.1f} s, {1e3 * wall / many:.2f} ms a point, on {arguments.cores} cores")
-        print(f"Snakemake: {len(jobs)} jobs; none ran in {wall - busy:.1f} s, {(wall - busy) / wall:.1%} of the time,")
-        print(f"  planning included, which takes {planning:.1f} s, and the start of Python")
+        own = snakemake - busy
+        print(f"Snakemake: {len(jobs)} jobs; it ran without any of them for {own:.1f} s, {own / wall:.1%} of the time")
+        print(f"talon-dse before and after it: {wall - snakemake:.1f} s; planning takes {planning:.1f} s of that")
         print(f"memory: {one / 1e6:,.0f} MB in one process, {all_together / 1e6:,.0f} MB in all at a time")
         print(f"disk: {size / 1e6:,.1f} MB, the table {sum(path.stat().st_size for path in rows) / 1e6:,.1f} MB of it")
 
 
-def _watch(run: subprocess.Popen[bytes]) -> tuple[int, int]:
+def _watch(run: subprocess.Popen[bytes]) -> tuple[int, int, float]:
+    """Bytes of the largest process and of all together, and how long Snakemake was there."""
     one = together = 0
+    first = last = 0.0
     while run.poll() is None:
         sizes = []
         try:
             for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
                 try:
                     sizes.append(process.memory_info().rss)
+                    if process.cmdline()[1:3] == ["-m", "snakemake"]:
+                        first, last = process.create_time(), time.time()
                 except psutil.NoSuchProcess:
                     continue
         except psutil.NoSuchProcess:
             break
         one, together = max([one, *sizes]), max(together, sum(sizes))
-        time.sleep(0.2)
-    return one, together
+        time.sleep(0.05)
+    return one, together, last - first
 
 
 def _union(intervals: list[tuple[float, float]]) -> float:

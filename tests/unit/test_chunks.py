@@ -70,13 +70,25 @@ def remember(results: Path, stage: str, seconds: Mapping[str, Sequence[float]], 
     records.write(results, stage, "c", {"stage": stage, "jobs": own})
 
 
+WHOLE: dict[str, tuple[str, ...]] = {
+    "simulate": (
+        *("samples", "accuracy", "accuracy_by_step", "agreement_fp32", "nodes", "types", "one_pass", "hardware"),
+    ),
+    "project": ("effective_reuse", "folder", "hls4ml"),
+    "csim": ("equal", "difference", "samples", "values", "compiler"),
+    "rtl": ("folder", "multipliers", "proof", "counts", "routed", "problems"),
+    "synth": ("source", "report"),
+}
+"""What a result must have, by stage, to be no damaged one."""
+
+
 def envelope(stage: str, status: str = "ok", **result: Any) -> dict[str, Any]:
     ok = status == "ok"
     return {
         "stage": stage,
         "status": status,
         "reason": None if ok else "why",
-        "result": {"x": 1} | result if ok else None,
+        "result": dict.fromkeys(WHOLE[stage]) | {"x": 1} | result if ok else None,
     }
 
 
@@ -185,7 +197,6 @@ PROBLEMS = {"problems": [{"status": "missing", "reason": "counting needs Yosys; 
 
 RESULTS: list[tuple[str, Any, bool, bool]] = [
     ("well", envelope("rtl", problems=[]), False, False),
-    ("of a stage that knows no problems", envelope("rtl"), False, False),
     ("with problems", envelope("rtl", **PROBLEMS), False, True),
     ("failed", envelope("rtl", "failed"), False, True),
     ("timed out", envelope("rtl", "timeout"), False, True),
@@ -209,6 +220,21 @@ def test_a_result_is_made_again_where_it_is_damaged_or_asked_for(
         assert [job.key for job in found["rtl"]] == ["rtl0", *(["rtl1"] if again else []), "rtl2"]
         run = run_of(made, tmp_path, retry_failed=retry)
         assert run.done["rtl"] == (0 if again else 1)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_whole_result_is_made_again_by_no_run_and_one_without_what_a_row_takes_by_each(
+    tmp_path: Path, stage: str
+) -> None:
+    made = Made(jobs({stage: 1}))
+    whole = envelope(stage)
+    contents = [(whole, False)]
+    for key in WHOLE[stage]:
+        contents.append((whole | {"result": {own: None for own in whole["result"] if own != key}}, True))
+    for content, again in contents:
+        write(tmp_path, stage, f"{stage}0", content)
+        for retry in (False, True):  # those of most stages know no problems
+            assert bool(chunks.missing(made, tmp_path, retry)[stage]) == again  # type: ignore[arg-type]
 
 
 def test_results_of_other_plans_and_temporary_files_are_no_results(tmp_path: Path) -> None:
@@ -416,13 +442,13 @@ def test_a_folder_that_is_no_table_goes(plan: Plan, tmp_path: Path) -> None:
     assert not (tmp_path / TABLE).exists()
 
 
-def test_a_table_stays_until_that_of_the_new_run_is_there(plan: Plan, tmp_path: Path) -> None:
-    """Its rule runs again after every chunk; until then a user has the old one."""
+def test_a_table_goes_where_a_job_is_to_run(plan: Plan, tmp_path: Path) -> None:
+    """Snakemake would take it for made, whatever is missing before it."""
     finish(plan, tmp_path)
     path = aged(tmp_path / TABLE, 2_000)
     result_path(tmp_path, "csim", next(iter(plan.jobs["csim"]))).unlink()
     assert len(prepared(plan, tmp_path).chunks) == 1
-    assert path.exists()
+    assert not path.exists()
 
 
 def test_parts_stay_where_they_are_of_this_plan_newer_than_all_results_and_whole(
@@ -536,6 +562,7 @@ class Worker:
         self.path.write_text(json.dumps({"stage": stage, "jobs": own}))
         self.dies: set[str] = set()
         self.statuses: dict[str, str] = {}
+        self.beside: dict[str, int] = {}
 
     def call(self, command: Sequence[str]) -> None:
         stage, key = command
@@ -543,6 +570,10 @@ class Worker:
         self.called.append(key)
         if key in self.dies:
             raise KeyboardInterrupt
+        if key in self.beside:
+            extra = self.results / stage / key / "sub" / "file"
+            extra.parent.mkdir(parents=True)
+            extra.write_bytes(bytes(self.beside[key]))
         write(self.results, stage, key, envelope(stage, self.statuses.get(key, "ok")))
 
     def run(self) -> None:
@@ -561,9 +592,7 @@ class Worker:
 def test_a_chunk_runs_its_jobs_in_order_and_says_what_they_took(tmp_path: Path) -> None:
     own = Worker(tmp_path)
     own.statuses["b"] = "failed"
-    extra = tmp_path / "csim" / "a" / "sub" / "file"  # what a job makes beside its result counts
-    extra.parent.mkdir(parents=True)
-    extra.write_bytes(bytes(10_000))
+    own.beside["a"] = 10_000  # what a job makes beside its result counts
     own.run()
     assert own.called == list("abcd") and own.done
     assert chunks.started(tmp_path, "csim") == set()
@@ -626,15 +655,18 @@ def test_a_chunk_of_a_job_that_died_goes_on_to_the_next_run_alone(tmp_path: Path
     assert [[job.key[-1] for job in chunk.jobs] for chunk in run.chunks] == [list("01345"), ["2"]]
 
 
-@pytest.mark.parametrize(("stage", "kept"), [("synth", False), ("project", True), ("rtl", True)])
-def test_a_synthesis_begins_in_an_empty_folder(tmp_path: Path, stage: str, kept: bool) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_job_begins_in_an_empty_folder_and_that_of_a_result_stays(tmp_path: Path, stage: str) -> None:
     """The tools go on with what a killed run has left."""
     own = Worker(tmp_path, stage)
-    left = tmp_path / stage / "a" / "left"
-    left.parent.mkdir(parents=True)
-    left.touch()
+    left = {key: tmp_path / stage / key / "left" for key in "ab"}
+    for path in left.values():
+        path.parent.mkdir(parents=True)
+        path.touch()
+    write(tmp_path, stage, "b", envelope(stage))
     own.run()
-    assert left.exists() == kept
+    assert own.called == list("acd")
+    assert not left["a"].parent.exists() and left["b"].exists()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b'{"stage": "csim"}', b"\xff"], ids=str)

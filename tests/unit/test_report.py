@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import itertools
 import json
@@ -669,10 +670,10 @@ def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [own.name for own in tmp_path.iterdir()] == ["report.html"]
 
     def broken(self, target):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(type(path), "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"disk full: .*/report.html'$"):  # the file that was asked for
         write_report(table(CASES["single preset"]), PLAN, path)
     assert [own.name for own in tmp_path.iterdir()] == ["report.html"]
     assert path.read_bytes() == before

@@ -216,7 +216,7 @@ def test_plain_snakemake_says_what_is_wrong_with_a_configuration_in_one_line(san
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "reuse_factor" in line]
     assert lines == [
         "configuration: reuse_factor: unknown key; allowed here: name, networks, precisions, reuse_factors, "
-        "energy_presets, hardware, samples, stages, synth, calibration"
+        "energy_presets, sample, search, hardware, samples, stages, synth, calibration"
     ]
     assert "Traceback" not in done.stderr
 

@@ -474,6 +474,10 @@ def test_the_plan_is_written_where_it_is_another_and_only_there(plan: Plan, tmp_
     content = json.loads(path.read_text())
     assert content["id"] == plan.id and "provenance" in content
     assert collect.read_plan(path) == plan
+    os.utime(path, (1_000, 1_000))
+    launch.prepare(plan, tmp_path)
+    assert path.stat().st_mtime > 1_000  # what is still to run is of today's versions
+    finish(plan, tmp_path, seconds=1_000)
     os.utime(path, (1_000, 1_000))  # Snakemake would make the table again for a newer one
     launch.prepare(plan, tmp_path)
     assert path.stat().st_mtime == 1_000

@@ -54,14 +54,16 @@ class Outcome:
     unfinished: str | None = None
 
 
-def prepare(plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float | None = None) -> Run:
+def prepare(
+    plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float = chunks.CHUNK_SECONDS
+) -> Run:
     """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks.
 
     Raises ConfigError where that cannot be written, and for a search that has no points as yet.
     """
     if plan.searching:
         raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
-    run = chunks.run_of(plan, results, retry_failed, chunk_seconds or chunks.CHUNK_SECONDS)
+    run = chunks.run_of(plan, results, retry_failed, chunk_seconds)
     try:
         if run.chunks or not _is_planned(plan, results):  # what runs now is of today's versions
             write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})

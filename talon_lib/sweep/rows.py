@@ -25,16 +25,14 @@ from talon_lib.sweep import open_rtl
 from talon_lib.sweep.estimates import estimate_columns
 from talon_lib.sweep.points import STAGES, Plan, Point, result_path
 from talon_lib.sweep.schema import AXES
+from talon_lib.sweep.table import STATUSES
 
 SIMULATE_SOURCE = "simulated"
 ENERGY_SOURCE = "analytic: TALON accounting of simulated spikes"
 EVENT_SOURCE = "analytic: simulated events"
 BREAK_EVEN_SOURCE = "analytic: after Yan et al. 2024, simulated events"
 
-SEVERITY = ("ok", "unsupported", "timeout", "failed")
-"""Statuses of a point, from the best to the worst."""
-
-_STATUSES = (*SEVERITY, "missing")
+_STATUSES = (*STATUSES, "missing")
 
 _RESULTS_KEPT = 256
 """Results that are held in memory; neighbouring points share them."""
@@ -239,8 +237,6 @@ def read_result(path: Path, stage: str) -> Envelope:
             raise ValueError
         if content["status"] not in _STATUSES or (content["status"] != "ok" and not content["reason"]):
             raise ValueError
-        if not isinstance(content["result"], dict | None):
-            raise ValueError
     except FileNotFoundError:
         return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -373,7 +369,7 @@ def _status(jobs: Mapping[str, Envelope], row: Mapping[str, Any]) -> dict[str, A
     verdicts = [
         (job["status"], f"{stage}: {job['reason']}")
         for stage, job in jobs.items()
-        if stage != "rtl" and job["status"] in SEVERITY
+        if stage != "rtl" and job["status"] in STATUSES
     ]
     if row.get("open_rtl_status") in ("failed", "timeout"):
         verdicts.append((row["open_rtl_status"], f"rtl: {row['open_rtl_reason']}"))
@@ -383,5 +379,5 @@ def _status(jobs: Mapping[str, Envelope], row: Mapping[str, Any]) -> dict[str, A
         verdicts.append(("failed", f"rtl: differs from simulation at {row['open_rtl_reason']}"))
     if row.get("vitis_cosim_equal") is False:
         verdicts.append(("failed", "synth: cosim differs from simulation"))
-    status, reason = max(verdicts, key=lambda verdict: SEVERITY.index(verdict[0]))
+    status, reason = max(verdicts, key=lambda verdict: STATUSES.index(verdict[0]))
     return {"status": status, "reason": None if status == "ok" else reason}

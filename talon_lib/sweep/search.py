@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from talon_lib.cost.devices import RESOURCES
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.sweep.axes import NODE
 from talon_lib.sweep.pareto import lowest
@@ -335,7 +336,7 @@ def _excess(row: Mapping[str, Any]) -> float:
     """By how much a design is too large for its part, as a share of it; 0 where it fits or nobody knows."""
     if row.get("fits") is not False:
         return 0.0
-    shares = [row.get(f"{resource}_utilisation") or 0.0 for resource in ("lut", "ff", "dsp", "bram")]
+    shares = [row.get(f"{resource}_utilisation") or 0.0 for resource in RESOURCES]
     return max(max(shares) - 1, 1e-6)
 
 

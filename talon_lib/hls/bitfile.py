@@ -16,6 +16,7 @@ from typing import Any
 from talon_lib.errors import FormatError, UnsupportedError
 from talon_lib.files import whole
 from talon_lib.hls.boards import BOARDS
+from talon_lib.hls.rendering import environment
 from talon_lib.hls.reports import ROUTED_FILES, Layout
 
 SCRIPT = "vivado_bitfile.tcl"
@@ -271,14 +272,5 @@ def write(layout: Layout) -> None:
 
 
 def _render(template: str, **values: Any) -> str:
-    import jinja2  # `import talon_lib` needs numpy alone
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    text: str = environment.get_template(template).render(**values)
+    text: str = environment(_TEMPLATES).get_template(template).render(**values)
     return text

@@ -12,6 +12,7 @@ import jinja2
 
 from talon_lib.errors import ConfigError, UnsupportedError
 from talon_lib.hls.lower import lower
+from talon_lib.hls.rendering import environment
 from talon_lib.ir.graph import Graph
 from talon_lib.ir.node import Bound
 from talon_lib.rtl.layers import layers
@@ -110,12 +111,6 @@ def generate(graph: Graph, bound: Mapping[str, Bound], spec: RtlSpec | None = No
 
 def environment_of_templates() -> jinja2.Environment:
     """The templates, with ``counter``: the highest bit of a counter of so many values."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["counter"] = lambda count: max((count - 1).bit_length(), 1) - 1
-    return environment
+    templates = environment(TEMPLATES)
+    templates.filters["counter"] = lambda count: max((count - 1).bit_length(), 1) - 1
+    return templates

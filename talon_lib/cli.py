@@ -106,8 +106,7 @@ _profile_option = click.option(
 _chunk_option = click.option(
     "--chunk-seconds",
     type=_SECONDS,
-    default=20.0,
-    show_default=True,
+    show_default="20, or less where a core would have nothing to do",
     help="work of cheap jobs in one job of Snakemake; more on a cluster, where a job costs seconds",
 )
 
@@ -524,7 +523,7 @@ def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, r
 @click.option("--keys", is_flag=True, help="say of each job whether its result is there")
 @click.option("--output", type=_FILE, help="write the plan and what made it (sweep.json) here, and say nothing")
 def plan(
-    config: Path, results: Path, retry_failed: bool, chunk_seconds: float, keys: bool, output: Path | None
+    config: Path, results: Path, retry_failed: bool, chunk_seconds: float | None, keys: bool, output: Path | None
 ) -> None:
     """Say what a sweep CONFIG (- for standard input) would run: points, jobs, about how long and how much disk."""
     from talon_lib.files import write_json
@@ -543,7 +542,7 @@ def plan(
         return
     folder = results / made.spec.name
     run = chunks.run_of(made, folder, retry_failed, chunk_seconds)
-    _print_table(forecast.table(run, folder))
+    _print_table(forecast.table(run))
     for line in forecast.lines(run, folder):
         click.echo(line)
     if keys:
@@ -634,7 +633,7 @@ def sweep(
     profile: Path,
     dry_run: bool,
     retry_failed: bool,
-    chunk_seconds: float,
+    chunk_seconds: float | None,
     snakemake_options: tuple[str, ...],
 ) -> None:
     """Run the sweep CONFIG with Snakemake: what is missing, and no more.

@@ -23,6 +23,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,7 @@ def mixed(types: Mapping[str, str], others: str) -> Precision:
     return replace(rest, name=name, nodes=nodes)
 
 
+@lru_cache(maxsize=1024)
 def _fixed_alone(text: str) -> Precision:
     """A precision of one name, which fixed point is: between floating and fixed point nothing says how to round."""
     alone = Precision.parse(text)

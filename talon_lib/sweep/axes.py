@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
@@ -177,7 +178,11 @@ class PerNode(Strict):
 
     def precision(self, types: Mapping[str, str]) -> Precision:
         """The precision of one choice, a type by node. All other nodes, inputs too, have the widest of all choices."""
-        return mixed(types, widest(self.per_node))
+        return mixed(types, self._widest)
+
+    @cached_property
+    def _widest(self) -> str:
+        return widest(self.per_node)
 
 
 def _kind(value: Any) -> str:

@@ -10,18 +10,20 @@ commands. It is made anew by every run, from what results there are, so that a r
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
+import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from talon_lib.files import write_json
 from talon_lib.sweep import table
-from talon_lib.sweep.points import STAGES, Job, Plan, digest, result_path
+from talon_lib.sweep.jobs import STAGES, Job, digest
+from talon_lib.sweep.points import Plan, result_path
 from talon_lib.sweep.records import History
 from talon_lib.sweep.rows import read_result
 
@@ -33,7 +35,11 @@ ROWS_IN_A_PART = 5000
 """A table of fewer rows is made in one go; a larger one in parts of so many, or more where they would be too many."""
 
 CHUNK_SECONDS = 20.0
-"""Work that a chunk of cheap jobs holds, by estimate."""
+"""Work that a chunk of cheap jobs holds, by estimate, where there is enough of it for all cores."""
+
+SHORT_CHUNK_SECONDS = 4.0
+CHUNKS_OF_A_CORE = 4
+"""Where there is less, chunks are shorter, so many to a core; but the process of each takes a second to start."""
 
 CHUNK_JOBS = 1000
 """Jobs of a chunk, at most, however short they are said to be."""
@@ -44,16 +50,16 @@ CHEAP = ("simulate", "project")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Jobs of one stage that run one after another in one process. seconds: what they may take, by estimate."""
+    """Keys of jobs of one stage that run one after another in one process. seconds: what they may take, by estimate."""
 
     stage: str
-    jobs: tuple[Job, ...]
+    jobs: tuple[str, ...]
     seconds: float
 
     @property
     def key(self) -> str:
         """A hash of the jobs' keys."""
-        return digest("chunk", self.stage, [job.key for job in self.jobs])
+        return digest("chunk", self.stage, list(self.jobs))
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Run:
     plan: Plan
     chunks: tuple[Chunk, ...]
     parts: tuple[Part, ...]
-    done: Mapping[str, int] = field(default_factory=dict)
+    done: Mapping[str, int]
+    history: History
 
     def of_stage(self, stage: str) -> list[Chunk]:
         """The chunks of a stage."""
@@ -80,28 +87,19 @@ class Run:
 
 
 def parts(plan: Plan) -> tuple[Part, ...]:
-    """All points in parts; none holds points of two networks, unless one part holds everything."""
+    """All points in parts, in order."""
     count = len(plan.points)
-    if count <= ROWS_IN_A_PART:
-        return (Part(digest("part", plan.id, 0, count), 0, count),) if count else ()
     size = max(ROWS_IN_A_PART, math.ceil(count / MOST_PARTS))
-    bounds = plan.points.bounds()
-    found = []
-    for first, last in itertools.pairwise(bounds):
-        for start in range(first, last, size):
-            end = min(start + size, last)
-            found.append(Part(digest("part", plan.id, start, end), start, end))
-    return tuple(found)
+    bounds = ((start, min(start + size, count)) for start in range(0, count, size))
+    return tuple(Part(digest("part", plan.id, first, last), first, last) for first, last in bounds)
 
 
-def missing(plan: Plan, results: Path, retry_failed: bool = False) -> dict[str, list[Job]]:
-    """By stage the jobs that have no result under ``results``, or a damaged one; with retry_failed, or a failure."""
-    found: dict[str, list[Job]] = {}
+def missing(plan: Plan, results: Path, retry_failed: bool = False) -> dict[str, list[str]]:
+    """By stage the keys of jobs without a result under ``results``, or with a damaged one, or a failed one to retry."""
+    found: dict[str, list[str]] = {}
     for stage, jobs in plan.jobs.items():
         there = {path.stem for path in (results / stage).glob("*.json")}
-        found[stage] = [
-            job for key, job in jobs.items() if key not in there or _unusable(results, stage, key, retry_failed)
-        ]
+        found[stage] = [key for key in jobs if key not in there or _unusable(results, stage, key, retry_failed)]
     return found
 
 
@@ -113,56 +111,93 @@ def _unusable(results: Path, stage: str, key: str, retry_failed: bool) -> bool:
     return retry_failed and (found["status"] != "ok" or bool(found["result"].get("problems")))
 
 
-def run_of(plan: Plan, results: Path, retry_failed: bool = False, chunk_seconds: float = CHUNK_SECONDS) -> Run:
-    """What is to be done, given the results that are there. Writes nothing."""
+def run_of(
+    plan: Plan,
+    results: Path,
+    retry_failed: bool = False,
+    chunk_seconds: float | None = None,
+    cores: int | None = None,
+) -> Run:
+    """What is to be done, given the results that are there. Writes nothing.
+
+    chunk_seconds: work that a chunk of cheap jobs holds; by default CHUNK_SECONDS, or less where one of so many cores
+    (by default all of this machine) would have nothing to do.
+    """
     left = missing(plan, results, retry_failed)
     history = History.read(results)
-    done = {stage: len(plan.jobs[stage]) - len(jobs) for stage, jobs in left.items()}
+    done = {stage: len(plan.jobs[stage]) - len(keys) for stage, keys in left.items()}
     suspects = {key for stage in STAGES for key in started(results, stage)}
+    seconds = {
+        stage: array("d", (history.seconds(stage, plan.jobs[stage].network(key)) for key in keys))
+        for stage, keys in left.items()
+    }
+    if chunk_seconds is None:
+        work = sum(sum(seconds[stage]) for stage in CHEAP)
+        chunk_seconds = min(CHUNK_SECONDS, max(work / (CHUNKS_OF_A_CORE * (cores or own_cores())), SHORT_CHUNK_SECONDS))
     every = parts(plan)
-    return Run(plan, tuple(_chunks(left, history, suspects, chunk_seconds)), every if len(every) > 1 else (), done)
+    return Run(
+        plan, tuple(_chunks(left, seconds, suspects, chunk_seconds)), every if len(every) > 1 else (), done, history
+    )
+
+
+def own_cores() -> int:
+    """The cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(
-    left: Mapping[str, Sequence[Job]], history: History, suspects: Collection[str], seconds: float
+    left: Mapping[str, Sequence[str]],
+    seconds: Mapping[str, Sequence[float]],
+    suspects: Collection[str],
+    chunk_seconds: float,
 ) -> list[Chunk]:
     """Chunks of about so many seconds, costly jobs alone; larger ones where there would be too many.
 
-    suspects: jobs during which a process has died. They have chunks of their own, so that they take no others along.
+    seconds: what each job may take. suspects: jobs during which a process has died. They have chunks of their own, so
+    that they take no others along.
     """
-    alone = {stage: [job for job in jobs if job.key in suspects] for stage, jobs in left.items()}
-    jobs = {
-        stage: [(job, history.seconds(job)) for job in own if job.key not in suspects] for stage, own in left.items()
-    }
-    own = [Chunk(stage, (job,), history.seconds(job)) for stage in STAGES for job in alone[stage]]
-    most = max(MOST_CHUNKS - len(own), MOST_CHUNKS // 2)
-    costly, cheap = 1, CHUNK_JOBS
+    alone = [
+        Chunk(stage, (key,), own)
+        for stage in STAGES
+        for key, own in zip(left[stage], seconds[stage], strict=True)
+        if key in suspects
+    ]
+    most = max(MOST_CHUNKS - len(alone), MOST_CHUNKS // 2)
+    # where there are too many, what is about enough; the rest is tried
+    chunk_seconds = max(chunk_seconds, sum(sum(seconds[stage]) for stage in CHEAP) / most)
+    cheap = max(CHUNK_JOBS, math.ceil(sum(len(left[stage]) for stage in CHEAP) / most))
+    costly = max(1, math.ceil(sum(len(left[stage]) for stage in STAGES if stage not in CHEAP) / most))
+
+    def jobs(stage: str) -> Iterator[tuple[str, float]]:
+        every = zip(left[stage], seconds[stage], strict=True)
+        return (job for job in every if job[0] not in suspects)
+
     while True:
         found = [
             chunk
             for stage in STAGES
             for chunk in (
-                _filled(stage, jobs[stage], seconds, cheap)
+                _filled(stage, jobs(stage), chunk_seconds, cheap)
                 if stage in CHEAP
-                else _filled(stage, jobs[stage], math.inf, costly)
+                else _filled(stage, jobs(stage), math.inf, costly)
             )
         ]
         if len(found) <= most:
-            return found + own
+            return found + alone
         if 2 * sum(chunk.stage in CHEAP for chunk in found) > most:
-            seconds, cheap = 2 * seconds, 2 * cheap
+            chunk_seconds, cheap = 2 * chunk_seconds, 2 * cheap
         else:
             costly *= 2
 
 
-def _filled(stage: str, jobs: Sequence[tuple[Job, float]], seconds: float, most: int) -> Iterator[Chunk]:
-    held: list[Job] = []
+def _filled(stage: str, jobs: Iterable[tuple[str, float]], seconds: float, most: int) -> Iterator[Chunk]:
+    held: list[str] = []
     total = 0.0
-    for job, own in jobs:
+    for key, own in jobs:
         if held and (total + own > seconds or len(held) >= most):
             yield Chunk(stage, tuple(held), total)
             held, total = [], 0.0
-        held.append(job)
+        held.append(key)
         total += own
     if held:
         yield Chunk(stage, tuple(held), total)
@@ -180,12 +215,13 @@ def write(run: Run, results: Path) -> None:
     folder = results / RUN
     shutil.rmtree(folder, ignore_errors=True)
     for chunk in run.chunks:
-        for job in chunk.jobs:  # damaged, or failed and to be tried again
-            result_path(results, job.stage, job.key).unlink(missing_ok=True)
-        jobs = [{"key": job.key, "label": job.label, "command": command(job, results)} for job in chunk.jobs]
+        for key in chunk.jobs:  # damaged, or failed and to be tried again
+            result_path(results, chunk.stage, key).unlink(missing_ok=True)
+        own = (run.plan.jobs[chunk.stage][key] for key in chunk.jobs)
+        jobs = [{"key": job.key, "label": job.label, "command": command(job, results)} for job in own]
         write_json(folder / chunk.stage / f"{chunk.key}.json", {"stage": chunk.stage, "jobs": jobs})
     _forget_stale(run, results)
-    by_project = {job.key: chunk.key for chunk in run.of_stage("project") for job in chunk.jobs}
+    by_project = {key: chunk.key for chunk in run.of_stage("project") for key in chunk.jobs}
     index = {
         "plan": run.plan.id,
         "timeouts": {
@@ -198,7 +234,7 @@ def write(run: Run, results: Path) -> None:
                 chunk.key: {
                     "jobs": len(chunk.jobs),
                     "seconds": chunk.seconds,
-                    "after": sorted({by_project[job.after] for job in chunk.jobs if job.after in by_project}),
+                    "after": _after(run.plan, chunk, by_project),
                 }
                 for chunk in run.of_stage(stage)
             }
@@ -208,6 +244,14 @@ def write(run: Run, results: Path) -> None:
         "parts": {part.key: [part.first, part.last] for part in run.parts},
     }
     write_json(folder / "index.json", index)
+
+
+def _after(plan: Plan, chunk: Chunk, by_project: Mapping[str, str]) -> list[str]:
+    """The chunks that write the projects which a chunk of syntheses works on."""
+    if chunk.stage != "synth":
+        return []
+    projects = (plan.jobs["synth"][key].after or "" for key in chunk.jobs)
+    return sorted({by_project[key] for key in projects if key in by_project})
 
 
 def read_index(results: Path) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from talon_lib.sweep.chunks import Run
-from talon_lib.sweep.points import STAGES
-from talon_lib.sweep.records import History
+from talon_lib.sweep.chunks import Run, own_cores
+from talon_lib.sweep.jobs import STAGES
 
 ROW_SECONDS = 5e-4
 ROW_BYTES = 250.0
@@ -17,9 +15,8 @@ ROW_BYTES = 250.0
 Cells = tuple[str, ...]
 
 
-def table(run: Run, results: Path) -> list[Cells]:
+def table(run: Run) -> list[Cells]:
     """A line for each stage, and one for all: jobs, those whose result is there, chunks, time on one core, disk."""
-    history = History.read(results)
     lines: list[Cells] = [("stage", "jobs", "there", "to run", "Snakemake jobs", "work", "disk")]
     totals = [0, 0, 0, 0]
     seconds = size = 0.0
@@ -29,7 +26,7 @@ def table(run: Run, results: Path) -> list[Cells]:
         numbers = [left + run.done[stage], run.done[stage], left, len(chunks)]
         if not numbers[0]:
             continue
-        own = sum(chunk.seconds for chunk in chunks), left * history.bytes(stage)
+        own = sum(chunk.seconds for chunk in chunks), left * run.history.bytes(stage)
         lines.append((stage, *map("{:,}".format, numbers), duration(own[0]), amount(own[1])))
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         seconds, size = seconds + own[0], size + own[1]
@@ -43,19 +40,18 @@ def table(run: Run, results: Path) -> list[Cells]:
 
 def lines(run: Run, results: Path) -> Iterator[str]:
     """What the numbers stand on, and how long it takes here."""
-    history = History.read(results)
     seconds = sum(chunk.seconds for chunk in run.chunks) + len(run.plan.points) * ROW_SECONDS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     yield f"{len(run.plan.points):,} points; about {duration(seconds / cores)} on the {cores} cores of this machine"
-    if history.recorded:
-        yield f"estimated from {history.recorded:,} jobs that have run in {results}, by network and stage"
+    if run.history.recorded:
+        yield f"estimated from {run.history.recorded:,} jobs that have run in {results}, by network and stage"
     else:
         yield f"estimated from the example sweep: nothing has run in {results}"
 
 
 def keys(run: Run) -> list[Cells]:
     """A line for each job: its stage and key, whether it is to run, and what it is."""
-    left = {(chunk.stage, job.key) for chunk in run.chunks for job in chunk.jobs}
+    left = {(chunk.stage, key) for chunk in run.chunks for key in chunk.jobs}
     return [
         (stage, key, "to run" if (stage, key) in left else "there", job.label)
         for stage in STAGES

@@ -40,7 +40,7 @@ class Options:
     results: Path = Path("results")
     profile: Path = PROFILE
     retry_failed: bool = False
-    chunk_seconds: float = chunks.CHUNK_SECONDS
+    chunk_seconds: float | None = None
     snakemake: Sequence[str] = ()
     say: Callable[[str], Any] = print
 
@@ -55,7 +55,11 @@ class Outcome:
 
 
 def prepare(
-    plan: points.Plan, results: Path, retry_failed: bool = False, chunk_seconds: float = chunks.CHUNK_SECONDS
+    plan: points.Plan,
+    results: Path,
+    retry_failed: bool = False,
+    chunk_seconds: float | None = None,
+    cores: int | None = None,
 ) -> Run:
     """Write into the folder ``results`` what Snakemake is to do: sweep.json where the plan is another, and chunks.
 
@@ -63,7 +67,7 @@ def prepare(
     """
     if plan.searching:
         raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
-    run = chunks.run_of(plan, results, retry_failed, chunk_seconds)
+    run = chunks.run_of(plan, results, retry_failed, chunk_seconds, cores)
     try:
         if run.chunks or not _is_planned(plan, results):  # what runs now is of today's versions
             write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
@@ -175,7 +179,7 @@ def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Seq
 
     Where that is not 0, the table is made here, of what there is.
     """
-    prepare(plan, folder, options.retry_failed, options.chunk_seconds)
+    prepare(plan, folder, options.retry_failed, options.chunk_seconds, options.cores)
     environment = {**os.environ, COMMAND_VARIABLE: user_command()}
     if shutil.which("talon-dse") is None:  # started by its path: the jobs find it as well
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])

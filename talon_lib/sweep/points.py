@@ -1,18 +1,13 @@
 """From a configuration to points, and from points to the jobs that they share.
 
-A stage's key is a hash of only what the stage depends on, the version of the stage included: contents of files,
-not names. Equal keys are one job, whatever the number of points that need it, and a job whose result is there is
-not run again.
+Neither is listed: points and jobs are made when they are asked for, so that a million of them fit into memory. A plan
+knows the key of every job, and the first point that needs it.
 """
 
 from __future__ import annotations
 
-import bisect
-import hashlib
 import itertools
-import json
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,46 +20,12 @@ from talon_lib.cost import calibration as calibrations
 from talon_lib.cost.calibration import Calibration
 from talon_lib.cost.preset import EnergyPreset, get_preset, is_file, parse_preset, preset_name
 from talon_lib.errors import ConfigError
-from talon_lib.hls.boards import resolve_part
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, brings_scales
-from talon_lib.rtl.yosys import NO_DSP, family_of
 from talon_lib.sweep.axes import PerNode
+from talon_lib.sweep.jobs import STAGE_VERSIONS, STAGES, Design, Job, Resolved, Stem, Workload, digest
 from talon_lib.sweep.space import Dimension, Space, sample
 from talon_lib.sweep.spec import Network, SweepSpec, parse
-
-STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
-"""Raise a stage's number when its results change: its jobs run again."""
-
-STAGES = ("simulate", "project", "csim", "rtl", "synth")
-"""Those that run as jobs."""
-
-
-def digest(*parts: Any) -> str:
-    """16 hexadecimal digits of the SHA-256 over the parts in canonical JSON."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a stage: its key, the arguments of the ``talon-dse`` verb of the stage's name, and what to call it.
-
-    after: the key of the project whose folder it works on, where it does. expects: fingerprints of the graph and the
-    data that it was planned with; empty where it reads neither.
-    """
-
-    stage: str
-    key: str
-    arguments: tuple[str, ...]
-    label: str
-    after: str | None = None
-    expects: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """The arguments, quoted for a shell."""
-        return shlex.join(self.arguments)
 
 
 @dataclass(frozen=True)
@@ -86,20 +47,6 @@ class Point:
     csim: str | None
     rtl: str | None
     synth: str | None
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """What a sweep knows of a network's files once they are read: fingerprints, and what precisions depend on.
-
-    bringing: nodes that bring the bits of their results along, so that a fixed precision must find their scales. nodes:
-    those that have precisions of their own, where the configuration says so.
-    """
-
-    graph: str
-    data: str
-    bringing: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,16 +101,45 @@ class Plan:
         return Points(self)
 
     @cached_property
-    def jobs(self) -> Mapping[str, Mapping[str, Job]]:
-        """The jobs of all points by stage and key, in the order in which points need them."""
-        found: dict[str, dict[str, Job]] = {stage: {} for stage in STAGES}
-        for stem, picks in self.points.stems():
-            simulate = stem.simulate()
-            found["simulate"][simulate.key] = simulate
-            for design in self.points.designs_of(picks) if stem.has_hardware else ():
-                for job in stem.hardware(*design).values():
-                    found[job.stage][job.key] = job
-        return found
+    def jobs(self) -> Mapping[str, Jobs]:
+        """The jobs of all points by stage."""
+        places: dict[str, dict[str, int]] = {stage: {} for stage in STAGES}
+        for stem, first, picks in self.points.stems():
+            for place, design in self.points.designs(picks):
+                at = first + place  # one object, however many keys
+                for stage, key in stem.keys(design).items():
+                    places[stage].setdefault(key, at)
+                if not stem.has_hardware:
+                    break  # all designs have the simulation in common
+        return {stage: Jobs(stage, self.points, own) for stage, own in places.items()}
+
+
+class Jobs(Mapping[str, Job]):
+    """The jobs of one stage by key, in the order in which points need them."""
+
+    def __init__(self, stage: str, points: Points, places: Mapping[str, int]) -> None:
+        self._stage = stage
+        self._points = points
+        self._places = places  # the number of the first point that needs each
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> Job:
+        place = self._places[key]
+        (stem, _, picks), *_ = self._points.stems(place, place + 1)
+        ((_, design),) = self._points.designs(picks)
+        return stem.job(self._stage, design)
+
+    def network(self, key: str) -> str:
+        """The name of the network of a job."""
+        return self._points.network(self._places[key])
 
 
 class Points(Sequence[Point]):
@@ -171,7 +147,7 @@ class Points(Sequence[Point]):
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._designs = list(_designs(plan.spec))
+        self._designs = _designs(plan.spec)
         self._presets = [
             # a file's content is part of what the point is, as that of every file is
             (preset.name, [preset.name, preset.as_dict()] if is_file(given) else preset.name)
@@ -180,15 +156,13 @@ class Points(Sequence[Point]):
         self._inner = len(self._designs) * len(self._presets)
         given = plan.spec.precisions
         self._named = [] if isinstance(given, PerNode) else [Precision.parse(value) for value in given]
-        sizes = [size // self._inner for size in plan.space.sizes.values()]
-        self._offsets = list(itertools.accumulate(sizes, initial=0))  # the number of each network's first stem
-        if plan.chosen is not None:
-            grouped = itertools.groupby(plan.chosen, key=lambda number: number // self._inner)
-            self._picked = [(stem, tuple(number % self._inner for number in group)) for stem, group in grouped]
-            self._starts = list(itertools.accumulate((len(picks) for _, picks in self._picked), initial=0))
+        outer = {name: own[: -len(_INNER)] for name, own in plan.space.networks.items()}
+        self._outer = Space(outer)  # of stems
+        self._workloads: dict[tuple[str, int], Workload] = {}
 
     def __len__(self) -> int:
-        return self._offsets[-1] * self._inner if self._plan.chosen is None else self._starts[-1]
+        chosen = self._plan.chosen
+        return self._outer.size * self._inner if chosen is None else len(chosen)
 
     @overload
     def __getitem__(self, place: int) -> Point: ...
@@ -209,50 +183,55 @@ class Points(Sequence[Point]):
 
     def between(self, first: int, last: int) -> Iterator[Point]:
         """The points from number ``first`` to before ``last``."""
-        for stem, picks in self.stems(first, last):
-            simulate = stem.simulate()
-            made: dict[int, Mapping[str, Job]] = {}
+        for stem, _, picks in self.stems(first, last):
+            known = -1
             for pick in picks:
                 number, preset = divmod(pick, len(self._presets))
-                if number not in made:
-                    made[number] = stem.hardware(*self._designs[number]) if stem.has_hardware else {}
-                yield _point(stem, self._designs[number], *self._presets[preset], simulate, made[number])
+                if number != known:
+                    known, keys = number, stem.keys(self._designs[number])
+                yield _point(stem, self._designs[number], *self._presets[preset], keys)
 
-    def stems(self, first: int = 0, last: int | None = None) -> Iterator[tuple[_Stem, Sequence[int]]]:
-        """What points share, and which of its designs x presets are taken, from number ``first`` to before ``last``."""
+    def stems(self, first: int = 0, last: int | None = None) -> Iterator[tuple[Stem, int, Sequence[int]]]:
+        """What points share, from number ``first`` to before ``last``.
+
+        With the number of the first of the points, and which of the stem's designs x presets they are, rising.
+        """
         last = len(self) if last is None else last
-        if self._plan.chosen is None:
+        chosen = self._plan.chosen
+        if chosen is None:
             for stem in range(first // self._inner, -(-last // self._inner)):
                 start = stem * self._inner
-                yield self._stem(stem), range(max(first - start, 0), min(last - start, self._inner))
+                picks = range(max(first - start, 0), min(last - start, self._inner))
+                yield self._stem(stem), start + picks.start, picks
             return
-        place = max(bisect.bisect_right(self._starts, first) - 1, 0)
-        while place < len(self._picked) and self._starts[place] < last:
-            stem, picks = self._picked[place]
-            start = self._starts[place]
-            yield self._stem(stem), picks[max(first - start, 0) : last - start]
-            place += 1
+        for stem, group in itertools.groupby(range(first, last), lambda place: chosen[place] // self._inner):
+            places = list(group)
+            yield self._stem(stem), places[0], [chosen[place] % self._inner for place in places]
 
-    def designs_of(self, picks: Sequence[int]) -> list[Design]:
-        """The designs among picked designs x presets, each once."""
+    def designs(self, picks: Sequence[int]) -> Iterator[tuple[int, Design]]:
+        """The designs among picked designs x presets, each once, with the place of its first pick."""
         if len(picks) == self._inner:
-            return self._designs
-        return [self._designs[number] for number in dict.fromkeys(pick // len(self._presets) for pick in picks)]
+            yield from zip(range(0, self._inner, len(self._presets)), self._designs, strict=True)
+            return
+        known = -1
+        for place, pick in enumerate(picks):
+            if (number := pick // len(self._presets)) != known:
+                known = number
+                yield place, self._designs[number]
 
-    def bounds(self) -> list[int]:
-        """The numbers of each network's first point, and of the point after the last."""
-        if self._plan.chosen is None:
-            return [offset * self._inner for offset in self._offsets]
-        return [bisect.bisect_left(self._plan.chosen, offset * self._inner) for offset in self._offsets]
+    def network(self, place: int) -> str:
+        """The name of a point's network."""
+        number = place if self._plan.chosen is None else self._plan.chosen[place]
+        return self._outer.network(number // self._inner)
 
-    def _stem(self, number: int) -> _Stem:
-        network = self._plan.spec.networks[bisect.bisect_right(self._offsets, number) - 1]
-        _, indices = self._plan.space.locate(number * self._inner)
-        choices = indices[1 : -len(_INNER)]
-        resolved = self._plan.networks[network.name]
-        return _Stem(
-            self._plan.spec, network, resolved, network.timesteps[indices[0]], self._precision(resolved.nodes, choices)
-        )
+    def _stem(self, number: int) -> Stem:
+        name, (steps, *choices) = self._outer.locate(number)
+        if (name, steps) not in self._workloads:
+            spec = self._plan.spec
+            network = next(network for network in spec.networks if network.name == name)
+            workload = Workload(spec, network, self._plan.networks[name], network.timesteps[steps])
+            self._workloads[name, steps] = workload
+        return Stem(self._workloads[name, steps], self._precision(self._plan.networks[name].nodes, choices))
 
     def _precision(self, nodes: Sequence[str], choices: Sequence[int]) -> Precision:
         given = self._plan.spec.precisions
@@ -363,151 +342,28 @@ def _check_fit(network: Network, graph: Graph, dataset: datasets.Dataset, precis
                 )
 
 
-Design = tuple[int, str, float, str, str]  # reuse factor, part, clock period, strategy, io type
+def _designs(spec: SweepSpec) -> list[Design]:
+    own = spec.hardware
+    axes = spec.reuse_factors, own.part, own.clock_period_ns, own.strategy, own.io_type
+    return list(itertools.starmap(Design, itertools.product(*axes)))
 
 
-def _designs(spec: SweepSpec) -> Iterator[Design]:
-    hardware = spec.hardware
-    return itertools.product(
-        spec.reuse_factors, hardware.part, hardware.clock_period_ns, hardware.strategy, hardware.io_type
-    )
-
-
-def _point(stem: _Stem, design: Design, preset: str, priced: Any, simulate: Job, hardware: Mapping[str, Job]) -> Point:
+def _point(stem: Stem, design: Design, preset: str, priced: Any, keys: Mapping[str, str]) -> Point:
     """priced: what stands for the preset in the point's id."""
-    reuse, part, clock, strategy, io_type = design
+    network, steps, precision = stem.workload.network.name, stem.workload.steps, stem.precision.name
     return Point(
-        id=digest("point", STAGE_VERSIONS, stem.network.name, stem.precision.name, simulate.key, design, priced),
-        network=stem.network.name,
-        timesteps=stem.steps,
-        precision=stem.precision.name,
-        reuse_factor=reuse,
-        part=part,
-        clock_period_ns=clock,
-        strategy=strategy,
-        io_type=io_type,
+        id=digest("point", STAGE_VERSIONS, network, precision, keys["simulate"], design, priced),
+        network=network,
+        timesteps=steps,
+        precision=precision,
+        **design._asdict(),
         energy_preset=preset,
-        simulate=simulate.key,
-        **{stage: hardware[stage].key if stage in hardware else None for stage in STAGES[1:]},
+        simulate=keys["simulate"],
+        project=keys.get("project"),
+        csim=keys.get("csim"),
+        rtl=keys.get("rtl"),
+        synth=keys.get("synth"),
     )
-
-
-@dataclass(frozen=True)
-class _Stem:
-    """What the jobs of one network, number of steps and precision have in common."""
-
-    spec: SweepSpec
-    network: Network
-    resolved: Resolved
-    steps: int
-    precision: Precision
-
-    @property
-    def has_hardware(self) -> bool:
-        """Whether any stage works on designs: none holds floating point."""
-        stages = self.spec.stages
-        return self.precision.is_fixed and bool(stages.project or stages.csim or self.spec.synth.flows)
-
-    def simulate(self) -> Job:
-        samples = self.spec.samples
-        identity = [self._types, self.network.readout, samples.simulate]
-        arguments = [*self._data_arguments(samples.simulate), f"--readout={self.network.readout}"]
-        return self._job("simulate", identity, arguments)
-
-    def hardware(self, reuse: int, part: str, clock: float, strategy: str, io_type: str) -> dict[str, Job]:
-        """The jobs of one design, by stage."""
-        made = {}
-        synth = self.spec.synth
-        chosen = self.network.name, self.precision.name, reuse
-        vitis = synth.takes("vitis", *chosen)
-        if self.spec.stages.project:
-            stimuli = synth.samples if vitis and "cosim" in synth.steps else 0
-            made["project"] = self.project(reuse, part, clock, strategy, io_type, stimuli)
-        if self.spec.stages.csim:
-            made["csim"] = self.csim(strategy, io_type)
-        if synth.takes("open-rtl", *chosen):
-            made["rtl"] = self.rtl(reuse, part)
-        if vitis:
-            made["synth"] = self.synth(made["project"])
-        return made
-
-    def rtl(self, reuse: int, part: str) -> Job:
-        synth = self.spec.synth
-        family = family_of(resolve_part(part))
-        targets = [family] if family else []
-        targets += [family + NO_DSP] if family and synth.without_dsp else []
-        targets += ["ecp5"] if synth.place_and_route else []
-        arguments = [
-            *self._data_arguments(None),
-            f"--reuse-factor={reuse}",
-            f"--verify={synth.samples}",
-            *(f"--count={target}" for target in targets),
-            f"--timeout={synth.timeout_s!r}",
-        ]
-        return self._job("rtl", [self._types, reuse, synth.samples, targets], arguments, f"R={reuse}")
-
-    def synth(self, project: Job) -> Job:
-        """Works on the folder that the job of the project makes, which the rule puts first."""
-        synth = self.spec.synth
-        arguments = ["--flow=vitis", *(f"--step={step}" for step in synth.steps), f"--timeout={synth.timeout_s!r}"]
-        key = digest("synth", STAGE_VERSIONS["synth"], project.key, sorted(synth.steps))
-        return Job("synth", key, tuple(arguments), project.label, after=project.key)
-
-    def csim(self, strategy: str, io_type: str) -> Job:
-        samples = self.spec.samples.csim
-        identity = [self._types, strategy, io_type, samples]
-        arguments = [*self._data_arguments(samples), f"--strategy={strategy}", f"--io-type={io_type}"]
-        arguments.append(f"--timeout={self.spec.stages.csim_timeout_s!r}")  # a limit, no part of the result's identity
-        return self._job("csim", identity, arguments)
-
-    def project(self, reuse: int, part: str, clock: float, strategy: str, io_type: str, stimuli: int) -> Job:
-        """stimuli: samples that cosim repeats, without which a project does not depend on a run's data."""
-        identity = [self._types, reuse, resolve_part(part), clock, strategy, io_type]
-        identity += [[stimuli, *self._run]] if stimuli else []
-        arguments = [
-            *self._data_arguments(None),
-            f"--reuse-factor={reuse}",
-            f"--part={part}",
-            f"--clock-period={clock!r}",
-            f"--strategy={strategy}",
-            f"--io-type={io_type}",
-            *([f"--stimuli={stimuli}"] if stimuli else []),
-        ]
-        return self._job("project", identity, arguments, f"R={reuse}")
-
-    @cached_property
-    def _run(self) -> list[Any]:
-        """What the inputs of a run depend on, beside how many samples there are."""
-        return [self.resolved.data, self.network.encoding.describe(), self.steps]
-
-    @cached_property
-    def _types(self) -> list[Any]:
-        """What the number types of the network depend on."""
-        calibrated = self.precision.finds_scales(self.resolved.bringing)
-        calibration = [*self._run, self.spec.samples.calibration] if calibrated else []
-        return [self.resolved.graph, self.precision.describe(), calibration]
-
-    def _data_arguments(self, samples: int | None) -> list[str]:
-        spec = self.spec.samples
-        arguments = [
-            f"--data={self.network.data}",
-            f"--encoding={self.network.encoding.argument()}",
-            f"--steps={self.steps}",
-            f"--precision={self.precision.argument()}",
-        ]
-        arguments += [f"--dt={self.network.dt!r}"] if self.network.dt is not None else []
-        arguments += [f"--labels={self.network.labels}"] if self.network.labels is not None else []
-        arguments += [f"--samples={samples}"] if samples is not None else []
-        arguments += [f"--calibration-samples={spec.calibration}"] if spec.calibration is not None else []
-        return arguments
-
-    def _job(self, stage: str, identity: list[Any], arguments: list[str], *detail: str) -> Job:
-        run = self._run if stage != "project" else []
-        key = digest(stage, STAGE_VERSIONS[stage], identity, run)
-        graph = str(self.network.graph)
-        label = " ".join([self.network.name, self.precision.name, *detail])
-        expects = self.resolved.graph, self.resolved.data
-        return Job(stage, key, (graph, *arguments), label, expects=expects)
 
 
 def result_path(results: Path, stage: str, key: str) -> Path:

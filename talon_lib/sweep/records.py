@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from talon_lib.files import write_json
-from talon_lib.sweep.points import Job
 
 RECORDS = "records"
 """The folder, beside the results, of what runs have recorded: a file for each chunk that ran."""
@@ -66,12 +65,12 @@ class History:
             found.append(record)
         return cls(found)
 
-    def seconds(self, job: Job) -> float:
-        """How long the job will take, about."""
-        for key in ((job.stage, _network(job.label)), (job.stage,)):
+    def seconds(self, stage: str, network: str) -> float:
+        """How long a job of the stage will take for the network, about."""
+        for key in ((stage, network), (stage,)):
             if own := self._seconds.get(key):
                 return own.value
-        return DEFAULT_SECONDS[job.stage]
+        return DEFAULT_SECONDS[stage]
 
     def bytes(self, stage: str) -> float:
         """What a job of the stage leaves on disk, about."""

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from talon_lib.errors import ConfigError, ToolError
-from talon_lib.sweep import collect, points, spec, table
+from talon_lib.sweep import collect, jobs, points, spec, table
 from talon_lib.sweep.chunks import TABLE
 from talon_lib.sweep.launch import Options, check_place, launch
 from talon_lib.sweep.provenance import provenance
@@ -103,7 +103,7 @@ def _changed(content: Mapping[str, Any]) -> Iterator[str]:
         for name in sorted({*then, *here}):
             if then.get(name) != here.get(name):
                 yield f"{kind} {name}: {then.get(name) or 'not there'} then, {here.get(name) or 'not there'} now"
-    for stage, version in points.STAGE_VERSIONS.items():
+    for stage, version in jobs.STAGE_VERSIONS.items():
         then = content["stage_versions"].get(stage)
         if then != version:
             yield f"stage {stage}: version {then} then, {version} now: its results have changed"

@@ -23,7 +23,8 @@ from talon_lib.cost.preset import EnergyPreset
 from talon_lib.cost.work import NodeWork
 from talon_lib.sweep import open_rtl
 from talon_lib.sweep.estimates import estimate_columns
-from talon_lib.sweep.points import STAGES, Plan, Point, result_path
+from talon_lib.sweep.jobs import STAGES
+from talon_lib.sweep.points import Plan, Point, result_path
 from talon_lib.sweep.schema import AXES
 from talon_lib.sweep.table import STATUSES
 

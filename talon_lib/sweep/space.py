@@ -5,6 +5,7 @@ No point is made here and none is listed: a space may hold more points than ther
 
 from __future__ import annotations
 
+import bisect
 import math
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -84,14 +85,28 @@ class Space:
         """The network and the indices of the point of a number. Raises IndexError where there is none."""
         if not 0 <= index < self.size:
             raise IndexError(f"the space has {self.size} points and none at {index}")
-        rest = int(index)
-        network = next(name for name, start in self.starts.items() if index < start + self.sizes[name])
-        rest -= self.starts[network]
+        network, start, lengths = self._backwards[self._place(index)]
+        rest = int(index) - start
         backwards = []
-        for dimension in reversed(self.networks[network]):
-            rest, at = divmod(rest, len(dimension))
+        for length in lengths:
+            rest, at = divmod(rest, length)
             backwards.append(at)
         return network, tuple(reversed(backwards))
+
+    def network(self, index: int) -> str:
+        """The network of the point of a number."""
+        return self._backwards[self._place(index)][0]
+
+    def _place(self, index: int) -> int:
+        return bisect.bisect_right(self._backwards, index, key=lambda own: own[1]) - 1
+
+    @cached_property
+    def _backwards(self) -> list[tuple[str, int, list[int]]]:
+        """Each network's name, the number of its first point, and the lengths of its dimensions, the last first."""
+        return [
+            (name, self.starts[name], [len(own) for own in reversed(dimensions)])
+            for name, dimensions in self.networks.items()
+        ]
 
 
 def sample(space: Space, method: str, count: int, seed: int) -> tuple[int, ...]:

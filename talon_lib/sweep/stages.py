@@ -29,7 +29,7 @@ from talon_lib.ir.node import Bound
 from talon_lib.precision import Precision, describe_types
 from talon_lib.simulate import NodeActivity, Readout, bind_graph, run
 from talon_lib.sweep.estimates import sizes
-from talon_lib.sweep.points import STAGE_VERSIONS
+from talon_lib.sweep.jobs import STAGE_VERSIONS
 
 Status = Literal["ok", "failed", "timeout", "unsupported", "missing"]
 

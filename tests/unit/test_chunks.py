@@ -22,36 +22,41 @@ from talon_lib import cli, ir
 from talon_lib.errors import ConfigError
 from talon_lib.sweep import chunks, collect, forecast, launch, points, records, spec, table, worker
 from talon_lib.sweep.chunks import MOST_CHUNKS, MOST_PARTS, PARTS, ROWS_IN_A_PART, RUN, TABLE, Run
-from talon_lib.sweep.points import STAGES, Job, Plan, result_path
+from talon_lib.sweep.jobs import STAGES, Job
+from talon_lib.sweep.points import Plan, result_path
 from talon_lib.sweep.records import DEFAULT_BYTES, DEFAULT_SECONDS, History
 
 
 @dataclass(frozen=True)
 class Points:
-    """As many points as there are, by network."""
+    """As many points as there are."""
 
-    sizes: tuple[int, ...]
+    count: int
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return self.count
 
-    def bounds(self) -> list[int]:
-        return list(itertools.accumulate(self.sizes, initial=0))
+
+class Jobs(dict[str, Job]):
+    """Those of a stage by key."""
+
+    def network(self, key: str) -> str:
+        return self[key].label.partition(" ")[0]
 
 
 @dataclass(frozen=True)
 class Made:
     """What chunks are made of, without the files that a plan reads."""
 
-    jobs: Mapping[str, Mapping[str, Job]] = field(default_factory=lambda: {stage: {} for stage in STAGES})
-    points: Points = Points((1,))
+    jobs: Mapping[str, Jobs] = field(default_factory=lambda: {stage: Jobs() for stage in STAGES})
+    points: Points = Points(1)
     id: str = "a plan"
     searching: bool = False
 
 
-def jobs(counts: Mapping[str, int], networks: int = 3) -> dict[str, dict[str, Job]]:
+def jobs(counts: Mapping[str, int], networks: int = 3) -> dict[str, Jobs]:
     """So many jobs by stage, of networks in turn."""
-    made: dict[str, dict[str, Job]] = {stage: {} for stage in STAGES}
+    made = {stage: Jobs() for stage in STAGES}
     for stage, count in counts.items():
         for number in range(count):
             after = f"project{number}" if stage == "synth" else None
@@ -130,24 +135,27 @@ def test_every_missing_job_is_in_exactly_one_chunk_of_its_stage(
             suspect(results, stage, key)
         run = run_of(Made(every), results, chunk_seconds=seconds)
         history = History.read(results)
-    left = [(job.stage, job.key) for chunk in run.chunks for job in chunk.jobs]
+    left = [(chunk.stage, key) for chunk in run.chunks for key in chunk.jobs]
+
+    def seconds_of(stage: str, key: str) -> float:
+        return history.seconds(stage, every[stage].network(key))
+
     assert sorted(left) == sorted(set(names) - there)
-    assert all(job.stage == chunk.stage for chunk in run.chunks for job in chunk.jobs)
     assert len({chunk.key for chunk in run.chunks}) == len(run.chunks)
     assert run.done == {stage: sum(own == stage for own, _ in there) for stage in STAGES}
     for chunk in run.chunks:
-        assert chunk.seconds == pytest.approx(sum(history.seconds(job) for job in chunk.jobs))
+        assert chunk.seconds == pytest.approx(sum(seconds_of(chunk.stage, key) for key in chunk.jobs))
         assert len(chunk.jobs) == 1 or chunk.seconds <= seconds
         assert len(chunk.jobs) == 1 or chunk.stage in chunks.CHEAP  # costly jobs are alone
     # those during which a process has died come last, alone, and the others keep their order
     suspects = [name for name in left if name in died]
     assert left[len(left) - len(suspects) :] == suspects
-    assert all(len(chunk.jobs) == 1 for chunk in run.chunks if (chunk.stage, chunk.jobs[0].key) in died)
+    assert all(len(chunk.jobs) == 1 for chunk in run.chunks if (chunk.stage, chunk.jobs[0]) in died)
     assert left[: len(left) - len(suspects)] == [name for name in names if name not in there | died]
     # no chunk ends before it is full
-    own = [chunk for chunk in run.chunks if (chunk.stage, chunk.jobs[0].key) not in died]
+    own = [chunk for chunk in run.chunks if (chunk.stage, chunk.jobs[0]) not in died]
     for one, two in itertools.pairwise(chunk for chunk in own if chunk.stage in chunks.CHEAP):
-        assert one.stage != two.stage or one.seconds + history.seconds(two.jobs[0]) > seconds
+        assert one.stage != two.stage or one.seconds + seconds_of(two.stage, two.jobs[0]) > seconds
 
 
 MANY: list[dict[str, int]] = [
@@ -171,8 +179,7 @@ def test_there_are_never_more_chunks_than_snakemake_can_do_with(
     assert len(run.chunks) <= MOST_CHUNKS
     for stage in STAGES:
         own = run.of_stage(stage)
-        assert [job.key for chunk in own for job in chunk.jobs] == list(every[stage])
-        assert all(job.stage == stage for chunk in own for job in chunk.jobs)
+        assert [key for chunk in own for key in chunk.jobs] == list(every[stage])
         if stage not in chunks.CHEAP and own:  # evenly, whatever they take
             sizes = [len(chunk.jobs) for chunk in own]
             assert max(sizes) == min(sizes[:-1], default=sizes[0])
@@ -182,6 +189,15 @@ def test_costly_jobs_have_a_chunk_each_up_to_the_limit_and_share_beyond(tmp_path
     assert len(run_of(Made(jobs({"synth": MOST_CHUNKS})), tmp_path).chunks) == MOST_CHUNKS
     run = run_of(Made(jobs({"synth": MOST_CHUNKS + 1})), tmp_path)
     assert {len(chunk.jobs) for chunk in run.chunks[:-1]} == {2}
+
+
+def test_every_core_has_work_and_no_chunk_is_too_short_for_it(tmp_path: Path) -> None:
+    """By default; a user's own number stands."""
+    remember(tmp_path, "simulate", {"net0": [1.0], "net1": [1.0], "net2": [1.0]})
+    every = Made(jobs({"simulate": 320}))
+    sizes = {cores: [len(chunk.jobs) for chunk in run_of(every, tmp_path, cores=cores).chunks] for cores in (1, 8, 200)}
+    assert sizes == {1: [20] * 16, 8: [10] * 32, 200: [4] * 80}
+    assert {len(chunk.jobs) for chunk in run_of(every, tmp_path, cores=200, chunk_seconds=16.0).chunks} == {16}
 
 
 def test_the_key_of_a_chunk_is_that_of_its_jobs(tmp_path: Path) -> None:
@@ -217,7 +233,7 @@ def test_a_result_is_made_again_where_it_is_damaged_or_asked_for(
     write(tmp_path, "rtl", "rtl1", content)
     for retry, again in ((False, missing), (True, retried)):
         found = chunks.missing(made, tmp_path, retry)  # type: ignore[arg-type]
-        assert [job.key for job in found["rtl"]] == ["rtl0", *(["rtl1"] if again else []), "rtl2"]
+        assert found["rtl"] == ["rtl0", *(["rtl1"] if again else []), "rtl2"]
         run = run_of(made, tmp_path, retry_failed=retry)
         assert run.done["rtl"] == (0 if again else 1)
 
@@ -241,39 +257,32 @@ def test_results_of_other_plans_and_temporary_files_are_no_results(tmp_path: Pat
     write(tmp_path, "rtl", "rtl9", envelope("rtl"))
     write(tmp_path, "rtl", ".rtl0", envelope("rtl"))
     run = run_of(Made(jobs({"rtl": 2})), tmp_path)
-    assert [job.key for chunk in run.chunks for job in chunk.jobs] == ["rtl0", "rtl1"]
+    assert [key for chunk in run.chunks for key in chunk.jobs] == ["rtl0", "rtl1"]
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-@given(sizes=st.lists(st.integers(0, 3_000_000) | st.integers(0, 2 * ROWS_IN_A_PART), min_size=1, max_size=6))
-def test_parts_hold_all_points_once_in_order_and_none_of_two_networks(sizes: list[int]) -> None:
-    made = Made(points=Points(tuple(sizes)))
-    count = sum(sizes)
-    found = chunks.parts(made)  # type: ignore[arg-type]
-    assert found == chunks.parts(Made(points=Points(tuple(sizes))))  # type: ignore[arg-type]
+@given(count=st.integers(0, 10_000_000) | st.integers(0, 3 * ROWS_IN_A_PART))
+def test_parts_hold_all_points_once_in_order(count: int) -> None:
+    found = chunks.parts(Made(points=Points(count)))  # type: ignore[arg-type]
+    assert found == chunks.parts(Made(points=Points(count)))  # type: ignore[arg-type]
     at = 0
     for part in found:
         assert part.first == at < part.last
         at = part.last
     assert at == count
-    if count <= ROWS_IN_A_PART:
-        assert len(found) == (1 if count else 0)
-        return
-    for bound in made.points.bounds():
-        assert not any(part.first < bound < part.last for part in found)
-    assert len(found) <= MOST_PARTS + len(sizes)
+    assert len(found) <= MOST_PARTS
     most = max(ROWS_IN_A_PART, math.ceil(count / MOST_PARTS))
-    assert all(part.last - part.first <= most for part in found)
+    assert all(part.last - part.first == most for part in found[:-1])
     assert len({part.key for part in found}) == len(found)
-    other = chunks.parts(Made(points=made.points, id="another"))  # type: ignore[arg-type]
+    other = chunks.parts(Made(points=Points(count), id="another"))  # type: ignore[arg-type]
     assert not {part.key for part in found} & {part.key for part in other}
 
 
 def test_a_table_that_one_job_makes_is_no_part_of_a_run(tmp_path: Path) -> None:
-    assert run_of(Made(points=Points((ROWS_IN_A_PART,))), tmp_path).parts == ()
-    assert len(run_of(Made(points=Points((ROWS_IN_A_PART + 1,))), tmp_path).parts) == 2
+    assert run_of(Made(points=Points(ROWS_IN_A_PART)), tmp_path).parts == ()
+    assert len(run_of(Made(points=Points(ROWS_IN_A_PART + 1)), tmp_path).parts) == 2
 
 
 # --- what a run writes -----------------------------------------------------------------------------------------------
@@ -337,8 +346,8 @@ def test_the_index_says_all_that_the_rules_need(plan: Plan, tmp_path: Path) -> N
         own = index["chunks"][chunk.stage][chunk.key]
         assert (own["jobs"], own["seconds"]) == (len(chunk.jobs), chunk.seconds)
         # a synthesis waits for the chunk that writes its project, and nothing else waits
-        wanted = {job.after for job in chunk.jobs} - {None}
-        writing = sorted(two.key for two in run.of_stage("project") if wanted & {job.key for job in two.jobs})
+        wanted = {plan.jobs[chunk.stage][key].after for key in chunk.jobs} - {None}
+        writing = sorted(two.key for two in run.of_stage("project") if wanted & {*two.jobs})
         assert own["after"] == writing and (len(writing) == 1) == (chunk.stage == "synth")
     assert len(run.of_stage("project")) == 2 and len(run.of_stage("synth")) == 4  # so that waiting for all would show
 
@@ -353,7 +362,7 @@ def test_a_synthesis_waits_for_no_project_that_is_there(plan: Plan, tmp_path: Pa
 def test_the_index_names_parts_with_their_points(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "ROWS_IN_A_PART", 3)
     run = prepared(plan, tmp_path)
-    assert [(part.first, part.last) for part in run.parts] == [(0, 3), (3, 4), (4, 7), (7, 8)]
+    assert [(part.first, part.last) for part in run.parts] == [(0, 3), (3, 6), (6, 8)]
     found = {key: tuple(own) for key, own in chunks.read_index(tmp_path)["parts"].items()}
     assert found == {part.key: (part.first, part.last) for part in run.parts}
 
@@ -370,8 +379,9 @@ def test_each_chunk_has_a_file_with_its_commands_and_those_of_an_earlier_run_go(
     for chunk, path in zip(run.chunks, expected, strict=True):
         content = json.loads(path.read_text())
         assert content["stage"] == chunk.stage
-        assert [(own["key"], own["label"]) for own in content["jobs"]] == [(job.key, job.label) for job in chunk.jobs]
-        assert [tuple(own["command"]) for own in content["jobs"]] == [chunks.command(j, tmp_path) for j in chunk.jobs]
+        own = [plan.jobs[chunk.stage][key] for key in chunk.jobs]
+        assert [(each["key"], each["label"]) for each in content["jobs"]] == [(job.key, job.label) for job in own]
+        assert [tuple(each["command"]) for each in content["jobs"]] == [chunks.command(job, tmp_path) for job in own]
 
 
 def test_a_command_has_its_places_from_the_results_folder() -> None:
@@ -456,7 +466,7 @@ def test_parts_stay_where_they_are_of_this_plan_newer_than_all_results_and_whole
 ) -> None:
     monkeypatch.setattr(chunks, "ROWS_IN_A_PART", 3)
     finish(plan, tmp_path, seconds=1_000)
-    good, old, damaged, _ = [collect.part_path(tmp_path, part) for part in chunks.parts(plan)]
+    good, old, damaged = [collect.part_path(tmp_path, part) for part in chunks.parts(plan)]
     strange = tmp_path / PARTS / "0123456789abcdef.parquet"
     for path, age in ((good, 1_001), (old, 999), (strange, 1_001)):
         aged(path, age)
@@ -517,10 +527,10 @@ def test_a_job_is_expected_to_take_what_its_network_took_else_its_stage_else_a_d
     history = History.read(tmp_path)
     expected = {"net0": 2.0, "net1": 8.0, "other": 4.0}
     for name, seconds in expected.items():
-        assert history.seconds(Job("simulate", "k", (), f"{name} int4 R=2")) == seconds
+        assert history.seconds("simulate", name) == seconds
     assert (history.recorded, history.bytes("simulate")) == (3, 500)
     for stage in STAGES[1:]:
-        assert history.seconds(Job(stage, "k", (), "net0 int4")) == DEFAULT_SECONDS[stage]
+        assert history.seconds(stage, "net0") == DEFAULT_SECONDS[stage]
         assert history.bytes(stage) == DEFAULT_BYTES[stage]
 
 
@@ -547,7 +557,7 @@ def test_a_damaged_record_is_passed_over(tmp_path: Path, damage: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     history = History.read(tmp_path)
-    assert (history.recorded, history.seconds(Job("csim", "k", (), "net0 x")), history.bytes("csim")) == (1, 9.0, 7)
+    assert (history.recorded, history.seconds("csim", "net0"), history.bytes("csim")) == (1, 9.0, 7)
 
 
 # --- the worker ------------------------------------------------------------------------------------------------------
@@ -656,7 +666,7 @@ def test_a_chunk_of_a_job_that_died_goes_on_to_the_next_run_alone(tmp_path: Path
     made = Made(jobs({"simulate": 6}))
     suspect(tmp_path, "simulate", "simulate2")
     run = run_of(made, tmp_path)
-    assert [[job.key[-1] for job in chunk.jobs] for chunk in run.chunks] == [list("01345"), ["2"]]
+    assert [[key[-1] for key in chunk.jobs] for chunk in run.chunks] == [list("01345"), ["2"]]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -693,18 +703,18 @@ def number(cell: str) -> int:
 
 
 @settings(max_examples=25)
-@given(counts=COUNTS, sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=3), drawn=st.data())
-def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], sizes: list[int], drawn: st.DataObject) -> None:
+@given(counts=COUNTS, count=st.integers(1, 60_000), drawn=st.data())
+def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], count: int, drawn: st.DataObject) -> None:
     every = jobs(counts)
     names = [(stage, key) for stage in STAGES for key in every[stage]]
     there = set(drawn.draw(st.lists(st.sampled_from(names)))) if names else set()
-    made = Made(every, Points(tuple(sizes)))
+    made = Made(every, Points(count))
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         for stage, key in there:
             write(results, stage, key, envelope(stage))
         run = run_of(made, results)
-        header, *stages, rows, total = forecast.table(run, results)
+        header, *stages, rows, total = forecast.table(run)
         said = list(forecast.lines(run, results))
         listed = forecast.keys(run)
     assert [line[0] for line in stages] == [stage for stage in STAGES if counts[stage]]
@@ -716,7 +726,6 @@ def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], sizes: list[in
         expected = number(left) * DEFAULT_SECONDS[stage], number(left) * DEFAULT_BYTES[stage]
         assert (work, disk) == (forecast.duration(expected[0]), forecast.amount(expected[1]))
         seconds, size = seconds + expected[0], size + expected[1]
-    count = sum(sizes)
     assert (number(rows[1]), number(rows[4])) == (count, max(len(run.parts), 1))
     assert number(total[4]) == sum(number(line[4]) for line in (*stages, rows))
     seconds, size = seconds + count * forecast.ROW_SECONDS, size + count * forecast.ROW_BYTES
@@ -730,7 +739,7 @@ def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], sizes: list[in
 def test_a_forecast_is_of_what_has_run_where_anything_has(tmp_path: Path) -> None:
     remember(tmp_path, "rtl", {"net0": [600.0], "net1": [1200.0]}, size=3_000_000)
     run = run_of(Made(jobs({"rtl": 3})), tmp_path)
-    (_, line, *_) = forecast.table(run, tmp_path)
+    (_, line, *_) = forecast.table(run)
     assert line[5:] == (forecast.duration(600 + 1200 + 900), "9.0 MB")
     assert any("estimated from 2 jobs" in own for own in forecast.lines(run, tmp_path))
 

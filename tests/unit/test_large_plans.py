@@ -21,25 +21,24 @@ GIB = 2**30
 PARTS = ["zcu102", "zcu104", "zcu111", "ultra96", "pynq_z1"]
 PRESETS = ["28nm_cmos", "45nm_cmos", "horowitz_45nm", "neuromorphic_int8", "zcu102"]
 AXES: dict[str, Any] = {
-    "precisions": ["fp32", "int4", "int8", "ap_fixed<12,4>"],
     "reuse_factors": list(range(1, 101)),
     "energy_presets": PRESETS,
     "hardware": {"part": PARTS, "clock_period_ns": [2.0 + 0.5 * number for number in range(25)]},
 }
 
 
-def networks(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Tiny networks that differ."""
+def networks(folder: Path, count: int, layers: int) -> list[dict[str, Any]]:
+    """Tiny networks that differ, of so many layers of neurons."""
     np.savez(folder / "data.npz", x=np.random.default_rng(1).uniform(-1, 1, (6, 3)), y=np.arange(6) % 2)
     made = []
     for number in range(count):
         lif = {key: np.full(2, value, np.float32) for key, value in {"tau": 2.0, "r": 1.0, "v_leak": 0.0}.items()}
-        nodes = {
-            "input": ir.Input((3,)),
-            "fc": ir.Affine(np.full((2, 3), number + 1, np.float32), np.zeros(2, np.float32)),
-            "lif": ir.LIF(**lif, v_threshold=np.ones(2, np.float32)),
-            "output": ir.Output((2,)),
-        }
+        nodes: dict[str, ir.Primitive] = {"input": ir.Input((3,))}
+        for layer in range(layers):
+            weights = np.full((2, 2 if layer else 3), number + 1, np.float32)
+            nodes[f"fc{layer}"] = ir.Affine(weights, np.zeros(2, np.float32))
+            nodes[f"lif{layer}"] = ir.LIF(**lif, v_threshold=np.ones(2, np.float32))
+        nodes["output"] = ir.Output((2,))
         path = folder / f"net{number}.nir"
         ir.write(path, ir.Graph(nodes, list(itertools.pairwise(nodes))))
         made.append({"name": path.stem, "graph": str(path), "data": str(folder / "data.npz"), "timesteps": 2})
@@ -63,21 +62,36 @@ def planned(folder: Path, values: dict[str, Any]) -> tuple[list[str], int, float
     return text.splitlines(), usage.ru_maxrss * kilobyte, time.perf_counter() - start
 
 
-@pytest.mark.parametrize("stages", [{"project": False, "csim": False}, {"project": True, "csim": True}], ids=str)
+GRID = {**AXES, "precisions": ["fp32", "int4", "int8", "ap_fixed<12,4>"]}
+SAMPLE = {**AXES, "precisions": {"per_node": ["int2..int16"]}, "sample": {"random": 1_000_000}}
+"""Of designs that share nothing: nearly each has number types of its own."""
+
+OFF, ON = {"project": False, "csim": False}, {"project": True, "csim": True}
+
+
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        ({**GRID, "stages": OFF}, {"simulate": 16}),
+        ({**GRID, "stages": ON}, {"project": 100_000}),
+        ({**SAMPLE, "stages": ON}, {"simulate": 950_000, "project": 1_000_000, "csim": 950_000}),
+    ],
+    ids=["estimates", "projects", "a sample that shares nothing"],
+)
 def test_a_million_points_are_planned_in_a_gibibyte_and_two_thousand_jobs(
-    tmp_path: Path, stages: dict[str, bool], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, values: dict[str, Any], least: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With and without a project for every design, which are jobs by the hundred thousand."""
-    values = {"name": "large", "networks": networks(tmp_path, 4), **AXES, "stages": stages}
+    """However many jobs they are; of each stage so many at least."""
+    values = {"name": "large", "networks": networks(tmp_path, 4, layers=3), **values}
     lines, memory, seconds = planned(tmp_path, values)
     cells = {line.split()[0]: [cell for cell in line.split("  ") if cell.strip()] for line in lines}
     points = int(cells["rows"][1].replace(",", ""))
     jobs = int(cells["all"][1].replace(",", ""))
     with capsys.disabled():
-        print(f"\n{points:,} points, {stages}: {seconds:.1f} s, {memory / GIB:.2f} GiB, {jobs:,} Snakemake jobs")
+        print(f"\n{points:,} points: {seconds:.1f} s, {memory / GIB:.2f} GiB, {jobs:,} Snakemake jobs")
         print("\n".join(lines))
     assert points >= 1_000_000
     assert memory < GIB
     assert jobs <= 2_000
-    if stages["project"]:
-        assert int(cells["project"][1].replace(",", "")) >= 100_000
+    for stage, count in least.items():
+        assert int(cells[stage][1].replace(",", "")) >= count

@@ -19,8 +19,9 @@ from talon_lib.cost.calibration import Calibration, MetricCalibration
 from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.precision import Precision
-from talon_lib.sweep import points, spec
-from talon_lib.sweep.points import STAGE_VERSIONS, Plan, Point, Points
+from talon_lib.sweep import jobs, points, spec
+from talon_lib.sweep.jobs import STAGE_VERSIONS
+from talon_lib.sweep.points import Plan, Point, Points
 
 STAGES = ("simulate", "project", "csim", "rtl", "synth")
 
@@ -211,7 +212,7 @@ def test_the_keys_of_current_and_frames_are_those_of_before_there_were_others(ba
     graph_print, data_print = network.graph, network.data
     types = [graph_print, Precision.parse("int8").describe(), [data_print, "current", 2, 4]]
     run = [data_print, "current", 2]
-    assert point.simulate == points.digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
+    assert point.simulate == jobs.digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
 
 
 def test_labels_count_the_same_in_the_data_and_in_a_file_of_their_own(base: dict[str, Any]) -> None:
@@ -418,8 +419,8 @@ def test_ids_are_stable_from_run_to_run(base: dict[str, Any]) -> None:
 
 def test_the_digest_is_canonical() -> None:
     """Written down, because results on disk are found again by it."""
-    assert points.digest("a", {"y": 1, "x": [None, 2.5]}) == points.digest("a", {"x": [None, 2.5], "y": 1})
-    assert points.digest("simulate", 1, ["x"]) == hashlib.sha256(b'["simulate",1,["x"]]').hexdigest()[:16]
+    assert jobs.digest("a", {"y": 1, "x": [None, 2.5]}) == jobs.digest("a", {"x": [None, 2.5], "y": 1})
+    assert jobs.digest("simulate", 1, ["x"]) == hashlib.sha256(b'["simulate",1,["x"]]').hexdigest()[:16]
 
 
 @pytest.mark.parametrize("axis", ["name", "energy_presets", "samples.csim", "stages.csim_timeout_s"])
@@ -602,11 +603,10 @@ def test_there_is_no_point_beyond_the_last(sequence: tuple[Points, list[Point]],
         sequence[0][number]
 
 
-def test_the_points_of_a_network_are_between_its_bounds(sequence: tuple[Points, list[Point]]) -> None:
+def test_every_point_has_the_network_of_its_number(sequence: tuple[Points, list[Point]]) -> None:
     found, _ = sequence
-    assert found.bounds() == [0, 64, 96]
-    for name, (first, last) in zip(("net", "other"), itertools.pairwise(found.bounds()), strict=True):
-        assert {point.network for point in found[first:last]} == {name}
+    for number, point in enumerate(found):
+        assert found.network(number) == point.network
 
 
 @settings(max_examples=25)
@@ -623,8 +623,10 @@ def test_what_is_chosen_are_exactly_those_points_and_their_jobs(
     assert made.points[first:last] == expected[first:last]
     for stage in STAGES:
         assert set(made.jobs[stage]) == {getattr(point, stage) for point in expected} - {None}
-    bounds = made.points.bounds()
-    assert bounds == [0, sum(number < 64 for number in chosen), len(chosen)]
+        for point in expected:
+            if (key := getattr(point, stage)) is not None:
+                assert made.jobs[stage].network(key) == point.network
+                assert (made.jobs[stage][key].key, made.jobs[stage][key].stage) == (key, stage)
     again = through_json(made)
     assert again == made and again.id == made.id and list(again.points) == expected
     assert made.id != points.plan(space).id

@@ -21,7 +21,7 @@ from talon_lib.files import write_json
 from talon_lib.report.html import write_report
 from talon_lib.simulate import bind_graph, run
 from talon_lib.sweep import collect, points, spec, stages, table
-from talon_lib.sweep.points import STAGE_VERSIONS
+from talon_lib.sweep.jobs import STAGE_VERSIONS
 from talon_lib.sweep.provenance import provenance
 
 STEPS = 4

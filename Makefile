@@ -94,6 +94,7 @@ train:
 	.venv-train/bin/python -m pip --quiet install --requirement configs/train/requirements.in
 	cd configs/train && ../../.venv-train/bin/python train_digits.py --output ../../results/train
 	cd configs/train && ../../.venv-train/bin/python train_digits_conv.py --output ../../results/train
+	cd configs/train && ../../.venv-train/bin/python train_digits_cuba.py --output ../../results/train
 	cd configs/train && ../../.venv-train/bin/python train_vowels.py --output ../../results/train
 	@echo "networks and data are in results/train; copy them to configs/graphs and configs/data to use them"
 

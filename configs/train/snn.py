@@ -4,6 +4,8 @@ One timestep of a neuron, with decay = 1 - 1/tau and v starting at 0:
 
     v = decay * (v - V_LEAK) + V_LEAK + x;  spike = v >= V_THRESHOLD;  v = V_LEAK on a spike
 
+CubaLIF neurons keep a synaptic current, i = (1 - 1/tau_syn) * i + x with i starting at 0, and have i in the place of x.
+
 The answer of a network is the argmax of the spike counts of its last layer over all steps
 (the lowest index on ties).  Arrays are time-major: (steps, batch, *shape).
 """
@@ -45,7 +47,7 @@ class Config:
     """What defines a training run, apart from the data."""
 
     shape: tuple[int, ...]  # of the input, (features,) or (channels, height, width)
-    layers: Callable[[], list[nn.Module]]  # makes them: Linear, Conv2d, AvgPool2d, Flatten, LIF
+    layers: Callable[[], list[nn.Module]]  # makes them: Linear, Conv2d, AvgPool2d, Flatten, LIF, CubaLIF
     epochs: int
     batch: int = 32
     rate: float = 5e-3
@@ -97,8 +99,27 @@ class LIF(nn.Module):
         return torch.stack(spikes)
 
 
+class CubaLIF(LIF):
+    """A layer of LIF neurons that a synaptic current drives, with two fixed time constants."""
+
+    def __init__(self, tau_syn: float, tau: float) -> None:
+        """Neurons with the time constants `tau_syn` of the current and `tau` of the membrane, in timesteps."""
+        super().__init__(tau)
+        self.tau_syn = tau_syn
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (steps, batch, *shape) of neurons whose synapses get `x` of the same shape."""
+        decay = 1 - 1 / self.tau_syn
+        i = torch.zeros_like(x[0])
+        current = []
+        for arriving in x:
+            i = decay * i + arriving
+            current.append(i)
+        return super().forward(torch.stack(current))
+
+
 class Network(nn.Module):
-    """A chain of layers; those that are not LIF have no memory and see each step alone."""
+    """A chain of layers; those that are not neurons have no memory and see each step alone."""
 
     def __init__(self, config: Config) -> None:
         """Make the layers of `config`, with the default initialisation of torch."""
@@ -112,7 +133,7 @@ class Network(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def forward(self, x: Tensor, noise: float = 0.0) -> list[Tensor]:
-        """Spikes (steps, batch, *shape) of each LIF layer for x of shape (steps, batch, *inputs).
+        """Spikes (steps, batch, *shape) of each layer of neurons for x of shape (steps, batch, *inputs).
 
         `noise` is the half width of the uniform noise added to the weights; it stands for
         the rounding of a later quantisation and makes the network indifferent to it.
@@ -162,7 +183,7 @@ def train(config: Config, x: np.ndarray, y: np.ndarray) -> Network:
 
 
 def spikes_of(net: Network, x: np.ndarray) -> list[np.ndarray]:
-    """Spikes (steps, n, *neurons) of each LIF layer for x of shape (n, steps, *shape)."""
+    """Spikes (steps, n, *neurons) of each layer of neurons for x of shape (n, steps, *shape)."""
     with torch.no_grad():
         return [s.numpy() for s in net(torch.from_numpy(x).transpose(0, 1))]
 
@@ -176,7 +197,8 @@ def nir_node(layer: nn.Module, shape: tuple[int, ...]) -> tuple[str, nir.NIRNode
     """Kind and NIR node of a layer whose input has that shape (batch not counted).
 
     NIR integrates v += dt / tau * (v_leak - v + r * x).  With tau in seconds (tau * DT) and
-    r = tau in steps, that is the neuron of this module exactly, the gain of x being 1.
+    r = tau in steps, that is the neuron of this module exactly, the gain of x being 1.  The current
+    of a CubaLIF is tau_syn di/dt = w_in * x - i there, so w_in = tau_syn in steps likewise.
     """
     match layer:
         case nn.Linear():
@@ -196,6 +218,16 @@ def nir_node(layer: nn.Module, shape: tuple[int, ...]) -> tuple[str, nir.NIRNode
             return "pool", nir.AvgPool2d(*(np.broadcast_to(size, 2).copy() for size in sizes))
         case nn.Flatten():
             return "flatten", nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1)
+        case CubaLIF():  # before LIF, which it is too
+            return "cubalif", nir.CubaLIF(
+                tau_syn=np.full(shape, layer.tau_syn * DT),
+                tau_mem=np.full(shape, layer.tau * DT),
+                r=np.full(shape, layer.tau, np.float32),
+                v_leak=np.full(shape, V_LEAK, np.float32),
+                v_threshold=np.full(shape, V_THRESHOLD, np.float32),
+                v_reset=np.full(shape, V_LEAK, np.float32),
+                w_in=np.full(shape, layer.tau_syn, np.float32),
+            )
         case LIF():
             return "lif", nir.LIF(
                 tau=np.full(shape, layer.tau * DT),  # float64: float32 would move the decay off 1 - 1/tau

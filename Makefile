@@ -14,7 +14,7 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
+.PHONY: sweep test cluster cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)
@@ -22,8 +22,11 @@ sweep: $(VENV)/sweep.done
 test: lint
 	pytest -n $(WORKERS) --dist loadgroup --ignore tests/cluster
 
+# Snakemake's executors for clusters. Each start of Snakemake imports what is there, so they are apart.
+cluster: $(VENV)/cluster.done
+
 # Sweeps through a real Slurm, which is installed first where that is possible; elsewhere the tests say why they skip.
-cluster-test: $(VENV)/dev.done
+cluster-test: $(VENV)/dev.done $(VENV)/cluster.done
 	@command -v slurmctld >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge; } || \
 	  echo "note: Slurm could not be installed" >&2
@@ -63,6 +66,11 @@ $(VENV)/dev.done: requirements-dev.lock pyproject.toml | $(VENV)/made
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/sweep.done
 
+$(VENV)/cluster.done: requirements-cluster.lock pyproject.toml | $(VENV)/made
+	$(PIP) install --require-hashes --requirement requirements-cluster.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/sweep.done
+
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "talon-dse needs Python 3.11 or later; say which one: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -74,10 +82,11 @@ $(VENV)/made:
 COMPILE := pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
 PROJECT := --build-deps-for editable pyproject.toml  # an option that pip-compile takes with a pyproject alone
-EXTRAS := --extra fpga --extra rtl --extra search --extra cluster
+EXTRAS := --extra fpga --extra rtl --extra search
 lock: $(VENV)/dev.done
 	$(COMPILE) $(EXTRAS) --output-file requirements.lock $(PROJECT)
 	$(COMPILE) $(EXTRAS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(PROJECT)
+	$(COMPILE) $(EXTRAS) --extra cluster --constraint requirements.lock --output-file requirements-cluster.lock $(PROJECT)
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements-peers.lock requirements-peers.in
 	sed -i '/^torch==/,/[^\]$$/d' requirements-peers.lock  # requirements-peers.in says why
 
@@ -112,7 +121,7 @@ $(PEERS)/done: requirements-peers.lock requirements-peers.in pyproject.toml
 	@touch $@
 
 # What a sweep costs beside its work: time of Snakemake alone, memory, disk. `make bench CONFIG=configs/large.yaml`.
-bench: $(VENV)/dev.done
+bench: $(VENV)/sweep.done
 	python tests/bench/sweep.py '$(CONFIG)'
 
 # `make clean` takes the environments and Snakemake's notes, and leaves the results; they go with `make clean-results`.

@@ -6,6 +6,7 @@ import bisect
 import contextlib
 import fcntl
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 
 from talon_lib.cost.devices import RESOURCES
 from talon_lib.errors import ConfigError, FormatError, ToolError
-from talon_lib.files import write_json
+from talon_lib.files import parse_yaml, write_json
 from talon_lib.sweep import chunks, collect, points, table
 from talon_lib.sweep.chunks import TABLE, Run
 from talon_lib.sweep.provenance import COMMAND_VARIABLE, provenance, user_command
@@ -27,6 +28,9 @@ from talon_lib.sweep.search import Study
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
 PLAN, REPORT, STUDY, LOGS = "sweep.json", "report.html", "study.jsonl", "logs"
+
+BUILT_IN = ("local", "dryrun", "touch")
+"""Executors of Snakemake that are no plugins."""
 
 RUN_FOLDER = "run_folder"
 """The key by which the workflow is told where the results and the plan of the sweep are."""
@@ -88,7 +92,7 @@ def _is_planned(plan: points.Plan, results: Path) -> bool:
 
 
 def check_place(options: Options) -> None:
-    """Raise ConfigError where the workflow, or the profile, is not."""
+    """Raise ConfigError where the workflow, the profile, or the plugin of its executor, is not."""
     if not SNAKEFILE.is_file():
         raise ConfigError("there is no Snakefile here; run talon-dse sweep in the folder of the talon-dse clone")
     if strange := set("#{}") & set(str(options.results)):
@@ -102,6 +106,26 @@ def check_place(options: Options) -> None:
         )
     if not (options.profile / "config.yaml").is_file():
         raise ConfigError(f"--profile: {options.profile} has no config.yaml; see docs/cluster.md")
+    executor = _executor(options)
+    plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+    if executor not in BUILT_IN and not (plugin.isidentifier() and importlib.util.find_spec(plugin)):
+        raise ConfigError(
+            f"executor {executor}: Snakemake's plugin for it is not installed; `make cluster` installs slurm and "
+            f"cluster-generic, `pip install {plugin.replace('_', '-')}` this one alone"
+        )
+
+
+def _executor(options: Options) -> str:
+    """What Snakemake is told to run jobs with: by its own options, or else by the profile."""
+    path = options.profile / "config.yaml"
+    try:
+        profile = parse_yaml(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    found = profile.get("executor") if isinstance(profile, dict) else None
+    words = [word for option in options.snakemake for word in option.split("=", 1)]
+    given = [value for name, value in itertools.pairwise(words) if name in ("-e", "--executor")]
+    return str(given[-1] if given else found or "local")
 
 
 def launch(plan: points.Plan, options: Options) -> Outcome:

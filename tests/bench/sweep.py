@@ -9,6 +9,7 @@ process, and the largest sum over all of them at a time.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def main() -> None:
             run = subprocess.Popen(
                 [*command, f"--results={results}"], env=environment, stdout=output, stderr=subprocess.STDOUT
             )
-            one, all_together, snakemake = _watch(run)
+            one, all_together, first, last = _watch(run)
         wall = time.time() - start
         if run.returncode not in (0, 1):
             sys.exit((folder / "log").read_text())
@@ -69,15 +70,20 @@ def main() -> None:
         table = sweep / TABLE
         rows = [table] if table.is_file() else [path for path in table.rglob("*") if path.is_file()]
         print(f"{many:,} points in {wall:.1f} s, {1e3 * wall / many:.2f} ms a point, on {arguments.cores} cores")
-        own = snakemake - busy
-        print(f"Snakemake: {len(jobs)} jobs; it ran without any of them for {own:.1f} s, {own / wall:.1%} of the time")
+        snakemake = last - first
+        own, before, after = snakemake - busy, intervals[0][0] - first, last - max(end for _, end in intervals)
+        between = own - before - after
+        print(f"Snakemake: {len(jobs)} jobs; it ran without any of them for {own:.2f} s, {own / wall:.1%} of the time:")
+        print(f"  before the first {before:.2f} s, between {between:.2f} s, after the last {after:.2f} s")
+        if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+            print("  note: the Slurm plugin (make cluster) is installed, which each start of Snakemake imports")
         print(f"talon-dse before and after it: {wall - snakemake:.1f} s; planning takes {planning:.1f} s of that")
         print(f"memory: {one / 1e6:,.0f} MB in one process, {all_together / 1e6:,.0f} MB in all at a time")
         print(f"disk: {size / 1e6:,.1f} MB, the table {sum(path.stat().st_size for path in rows) / 1e6:,.1f} MB of it")
 
 
-def _watch(run: subprocess.Popen[bytes]) -> tuple[int, int, float]:
-    """Bytes of the largest process and of all together, and how long Snakemake was there."""
+def _watch(run: subprocess.Popen[bytes]) -> tuple[int, int, float, float]:
+    """Bytes of the largest process and of all together, and from when to when Snakemake was there."""
     one = together = 0
     first = last = 0.0
     while run.poll() is None:
@@ -94,7 +100,7 @@ def _watch(run: subprocess.Popen[bytes]) -> tuple[int, int, float]:
             break
         one, together = max([one, *sizes]), max(together, sum(sizes))
         time.sleep(0.05)
-    return one, together, last - first
+    return one, together, first, last
 
 
 def _union(intervals: list[tuple[float, float]]) -> float:

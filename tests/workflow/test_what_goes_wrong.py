@@ -233,6 +233,16 @@ def test_a_results_folder_that_is_a_file_is_one_line(sandbox: Sandbox) -> None:
     assert done.stderr == "talon-dse: results/tiny: cannot write results there (File exists)\n"
 
 
+def test_an_executor_that_is_not_installed_is_one_line(sandbox: Sandbox) -> None:
+    done = sandbox.sweep("--", "--executor", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "talon-dse: executor nowhere: Snakemake's plugin for it is not installed; `make cluster` installs slurm and "
+        "cluster-generic, `pip install snakemake-executor-plugin-nowhere` this one alone\n"
+    )
+    assert not sandbox.results.exists()
+
+
 def test_a_sweep_outside_a_clone_says_where_to_run_it(tmp_path: Path, undisturbed: Run) -> None:
     done = Sandbox(tmp_path).run("talon-dse", "sweep", str(undisturbed[0].path / "sweep.yaml"))
     assert (done.returncode, done.stdout) == (2, "")

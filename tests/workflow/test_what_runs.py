@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import Any
 
@@ -219,6 +220,19 @@ def test_plain_snakemake_says_what_is_wrong_with_a_configuration_in_one_line(san
         "energy_presets, sample, search, hardware, samples, stages, synth, calibration"
     ]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "imported"), [(("--config", "run_folder=results/tiny"), False), (("--configfile", "sweep.yaml"), True)]
+)
+def test_snakemake_imports_nothing_of_ours_where_the_run_is_prepared(
+    finished: Sandbox, options: tuple[str, str], imported: bool
+) -> None:
+    """What it imports it pays for at every start, and again at its end."""
+    dry = ("--cores", "1", "--dry-run", *options)
+    done = finished.run("python", "-X", "importtime", "-m", "snakemake", *dry)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+    assert bool(re.search(r"\| +talon_lib\b", done.stderr)) == imported
 
 
 def test_lint_complains_of_nothing_but_missing_containers(sandbox: Sandbox) -> None:

@@ -1,58 +1,67 @@
+import atexit
+import gc
+import json
 import math
 from pathlib import Path
 
-from talon_lib.errors import TalonError
-from talon_lib.sweep import chunks, launch, points, spec
-
 
 def prepared(config):
-    """What is to be done, written by `talon-dse sweep`, or here where plain Snakemake was started.
+    """The results folder, and what is to be done: run/index.json, as sweep/chunks.py writes it.
 
-    A mistake in the configuration is one line, not a traceback. Processes of single jobs, as on a cluster, read what
-    the first process wrote: planning again would find other results, and take its time.
+    `talon-dse sweep` has prepared the run and says where. Where plain Snakemake was started it is prepared here; only
+    then is talon_lib imported, which takes its time. Processes of single jobs, as on a cluster, read what the first
+    process wrote: planning again would find other results.
     """
-    if launch.RUN_FOLDER in config:
-        folder = Path(config[launch.RUN_FOLDER])
+    if "run_folder" in config:
+        folder = Path(config["run_folder"])
     else:
         folder = Path("results") / str(config.get("name"))
-        try:
-            if workflow.is_main_process:
-                launch.hold(folder)  # until this process ends
-                launch.prepare(points.plan(spec.parse(config)), folder)
-        except TalonError as error:
-            raise WorkflowError(str(error)) from None
-    return folder, chunks.read_index(folder)
+        if workflow.is_main_process:
+            prepare(config, folder)
+    return folder, json.loads((folder / "run" / "index.json").read_text())
 
 
-def ended(*stages):
-    """The markers of all chunks of the stages: each is there once its chunk has ended."""
-    return [
-        RESULTS / chunks.RUN / stage / f"{chunk}.done"
-        for stage in stages
-        for chunk in TODO["chunks"][stage]
-    ]
+def prepare(config, folder):
+    """Plan here, as `talon-dse sweep` does; a mistake in the configuration is one line, not a traceback."""
+    from talon_lib.errors import TalonError
+    from talon_lib.sweep import launch, points, spec
+
+    try:
+        launch.hold(folder)  # until this process ends
+        launch.prepare(points.plan(spec.parse(config)), folder)
+    except TalonError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def measured(wildcards=None):
     """The marker that all chunks have ended; nothing where none is to run."""
-    return [RESULTS / chunks.RUN / "measured.done"] if ended(*points.STAGES) else []
+    return [RESULTS / "run" / "measured.done"] if ended() else []
+
+
+def ended():
+    """The markers of all chunks: each is there once its chunk has ended."""
+    return [
+        RESULTS / "run" / stage / f"{chunk}.done"
+        for stage, chunks in TODO["chunks"].items()
+        for chunk in chunks
+    ]
 
 
 def parts():
     """The rows of the table in parts, where it is too large for one job."""
-    return [RESULTS / chunks.PARTS / f"{part}.parquet" for part in TODO["parts"]]
+    return [RESULTS / "parts" / f"{part}.parquet" for part in TODO["parts"]]
 
 
 def collected():
     """The table, which is a folder where it is large."""
-    path = RESULTS / chunks.TABLE
+    path = RESULTS / "metrics.parquet"
     return directory(path) if TODO["folder"] else path
 
 
 def projects(wildcards):
     """The chunks that write the projects which a chunk of syntheses works on."""
     after = TODO["chunks"]["synth"][wildcards.chunk]["after"]
-    return [RESULTS / chunks.RUN / "project" / f"{chunk}.done" for chunk in after]
+    return [RESULTS / "run" / "project" / f"{chunk}.done" for chunk in after]
 
 
 def minutes(stage, programs=0):
@@ -70,3 +79,6 @@ def minutes(stage, programs=0):
 
 
 RESULTS, TODO = prepared(config)
+
+# Python would end with a search for cycles in all that Snakemake has imported: 0.2 s or more, and of no use.
+atexit.register(gc.freeze)

@@ -1,7 +1,7 @@
 rule measured:
     """All chunks have ended."""
     input:
-        ended(*points.STAGES),
+        ended(),
     output:
         touch(RESULTS / "run" / "measured.done"),
     localrule: True

@@ -10,7 +10,6 @@ commands. It is made anew by every run, from what results there are, so that a r
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -18,7 +17,6 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from talon_lib.files import write_json
 from talon_lib.sweep import table
@@ -252,12 +250,6 @@ def _after(plan: Plan, chunk: Chunk, by_project: Mapping[str, str]) -> list[str]
         return []
     projects = (plan.jobs["synth"][key].after or "" for key in chunk.jobs)
     return sorted({by_project[key] for key in projects if key in by_project})
-
-
-def read_index(results: Path) -> dict[str, Any]:
-    """What :func:`write` wrote, for the processes that work on it."""
-    content: dict[str, Any] = json.loads((results / RUN / "index.json").read_text())
-    return content
 
 
 def command(job: Job, results: Path) -> tuple[str, ...]:

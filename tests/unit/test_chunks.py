@@ -325,6 +325,12 @@ def prepared(plan: Plan, results: Path, **options: Any) -> Run:
     return run
 
 
+def read_index(results: Path) -> dict[str, Any]:
+    """What the rules of the workflow are told."""
+    content: dict[str, Any] = json.loads((results / RUN / "index.json").read_text())
+    return content
+
+
 def finish(plan: Plan, results: Path, seconds: int = 1_000) -> None:
     """A result for every job, of that age."""
     for stage, own in plan.jobs.items():
@@ -335,7 +341,7 @@ def finish(plan: Plan, results: Path, seconds: int = 1_000) -> None:
 def test_the_index_says_all_that_the_rules_need(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "results"
     run = prepared(plan, results, chunk_seconds=1.0)
-    index = chunks.read_index(results)
+    index = read_index(results)
     assert index["plan"] == plan.id
     assert index["timeouts"] == {"csim": 7.0, "synth": 11.0, "rtl": 11.0}
     assert index["parts"] == {}
@@ -356,14 +362,14 @@ def test_a_synthesis_waits_for_no_project_that_is_there(plan: Plan, tmp_path: Pa
     for key in plan.jobs["project"]:
         write(tmp_path, "project", key, envelope("project"))
     prepared(plan, tmp_path)
-    assert {tuple(own["after"]) for own in chunks.read_index(tmp_path)["chunks"]["synth"].values()} == {()}
+    assert {tuple(own["after"]) for own in read_index(tmp_path)["chunks"]["synth"].values()} == {()}
 
 
 def test_the_index_names_parts_with_their_points(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "ROWS_IN_A_PART", 3)
     run = prepared(plan, tmp_path)
     assert [(part.first, part.last) for part in run.parts] == [(0, 3), (3, 6), (6, 8)]
-    found = {key: tuple(own) for key, own in chunks.read_index(tmp_path)["parts"].items()}
+    found = {key: tuple(own) for key, own in read_index(tmp_path)["parts"].items()}
     assert found == {part.key: (part.first, part.last) for part in run.parts}
 
 

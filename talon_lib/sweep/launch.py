@@ -98,7 +98,7 @@ def check_place(options: Options) -> None:
     if strange := set("#{}") & set(str(options.results)):
         raise ConfigError(f"--results {options.results}: Snakemake does not take {''.join(sorted(strange))} in a path")
     for option in options.snakemake:
-        if option in ("-n", "--dry-run", "--dryrun", "--config"):
+        if option.startswith(("-n", "-C", "--dry", "--config")):  # -nq, --config=… and --configfile as well
             raise ConfigError(f"{option} is not for Snakemake here: talon-dse plan says what would run")
     if options.snakemake and not options.snakemake[0].startswith("-"):
         raise ConfigError(

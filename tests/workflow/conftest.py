@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import Sandbox, make
+from sandbox import GATE, QUICK, Gate, Sandbox, make, swept
 
 
 @pytest.fixture
@@ -46,3 +47,21 @@ def path_without(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]
         return str(folder)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """The quick sweep, run once from the start to the end. To be read only."""
+    return swept(tmp_path_factory, QUICK)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A talon-dse that stops at the third job; it goes on at the end of the test, if it is still there."""
+    found = Gate(tmp_path / "gate")
+    found.folder.mkdir()
+    shim = found.folder / "talon-dse"
+    shim.write_text(GATE.format(python=sys.executable, folder=str(found.folder)))
+    shim.chmod(0o755)
+    yield found
+    found.go()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from talon_lib import ir
@@ -34,6 +35,9 @@ BASE: dict[str, Any] = {
     "energy_presets": ["neuromorphic_int8", "zcu102"],
     "samples": {"calibration": 8, "simulate": 20, "csim": 3},
 }
+
+QUICK: dict[str, Any] = {"stages": {"project": False, "csim": False}}
+"""Six simulations in one chunk, 24 points."""
 
 
 def environment(path: str | None = None, first: Path | None = None) -> dict[str, str]:
@@ -181,3 +185,52 @@ def make(path: Path) -> Sandbox:
     sandbox = Sandbox(path)
     sandbox.configure()
     return sandbox
+
+
+def swept(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> Sandbox:
+    """A sandbox in which a sweep with these changes has run, from the start to the end."""
+    sandbox = make(tmp_path_factory.mktemp("quick") / "sandbox")
+    sandbox.configure(**changes)
+    sandbox.finish()
+    return sandbox
+
+
+def leftovers(sandbox: Sandbox) -> list[str]:
+    """Hidden files in the folders of results: temporary ones, and markers of jobs at work."""
+    folders = [sandbox.results / name for name in ("simulate", "project", "csim", "parts", "run")]
+    return [str(path) for folder in (sandbox.results, *folders) for path in folder.glob(".*") if path.name != ".lock"]
+
+
+GATE = """#!{python}
+import sys, time
+from pathlib import Path
+from talon_lib import cli
+from talon_lib.sweep import stages
+
+here, made, calls = Path({folder!r}), stages.workload, []
+
+def workload(*given, **named):
+    calls.append(given)
+    if sys.argv[1] == "run" and len(calls) == 3 and not (here / "go").exists():
+        (here / "reached").touch()
+        while not (here / "go").exists():
+            time.sleep(0.05)
+    return made(*given, **named)
+
+stages.workload = workload
+cli.main()
+"""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A talon-dse whose chunks stop before their third job reads its files, until they are let go."""
+
+    folder: Path
+
+    @property
+    def reached(self) -> bool:
+        return (self.folder / "reached").exists()
+
+    def go(self) -> None:
+        (self.folder / "go").touch()

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,91 +15,24 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from sandbox import BIN, Sandbox, counts, make, network
+from sandbox import BIN, QUICK, Gate, Sandbox, counts, leftovers, network, swept
 from test_what_goes_wrong import descendants, wait_for
 
 from talon_lib import ir
 from talon_lib.sweep import chunks, launch, points, spec
 
-QUICK: dict[str, Any] = {"stages": {"project": False, "csim": False}}
-"""Six simulations in one chunk, 24 points."""
-
 WITH_PROJECTS: dict[str, Any] = {"stages": {"csim": False}}
-
-GATE = """#!{python}
-import sys, time
-from pathlib import Path
-from talon_lib import cli
-from talon_lib.sweep import stages
-
-here, made, calls = Path({folder!r}), stages.workload, []
-
-def workload(*given, **named):
-    calls.append(given)
-    if sys.argv[1] == "run" and len(calls) == 3 and not (here / "go").exists():
-        (here / "reached").touch()
-        while not (here / "go").exists():
-            time.sleep(0.05)
-    return made(*given, **named)
-
-stages.workload = workload
-cli.main()
-"""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A talon-dse whose chunks stop before their third job reads its files, until they are let go."""
-
-    folder: Path
-
-    @property
-    def reached(self) -> bool:
-        return (self.folder / "reached").exists()
-
-    def go(self) -> None:
-        (self.folder / "go").touch()
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    found = Gate(tmp_path / "gate")
-    found.folder.mkdir()
-    shim = found.folder / "talon-dse"
-    shim.write_text(GATE.format(python=sys.executable, folder=str(found.folder)))
-    shim.chmod(0o755)
-    yield found
-    found.go()
-
-
-def quiet(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> Sandbox:
-    sandbox = make(tmp_path_factory.mktemp("quick") / "sandbox")
-    sandbox.configure(**changes)
-    sandbox.finish()
-    return sandbox
-
-
-@pytest.fixture(scope="session")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """The quick sweep, run once from the start to the end. To be read only."""
-    return quiet(tmp_path_factory, QUICK)
 
 
 @pytest.fixture(scope="session")
 def with_projects(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """The same with its projects."""
-    return quiet(tmp_path_factory, WITH_PROJECTS)
+    return swept(tmp_path_factory, WITH_PROJECTS)
 
 
 def copy(sandbox: Sandbox, path: Path) -> Sandbox:
     shutil.copytree(sandbox.path, path, symlinks=True)
     return Sandbox(path)
-
-
-def leftovers(sandbox: Sandbox) -> list[str]:
-    """Hidden files in the folders of results: temporary ones, and markers of jobs at work."""
-    folders = [sandbox.results / name for name in ("simulate", "project", "csim", "parts", "run")]
-    return [str(path) for folder in (sandbox.results, *folders) for path in folder.glob(".*") if path.name != ".lock"]
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -455,7 +387,7 @@ MANY: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """The sweep of many points, run once from the start to the end. To be read only."""
-    return quiet(tmp_path_factory, MANY)
+    return swept(tmp_path_factory, MANY)
 
 
 def test_a_sweep_of_many_points_is_taken_up_again_where_its_parts_are_made(sandbox: Sandbox, many: Sandbox) -> None:

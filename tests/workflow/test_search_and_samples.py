@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -117,3 +120,35 @@ def test_a_sample_takes_as_many_points_of_the_space_and_always_the_same(sandbox:
     order = list(whole)
     places = [order.index(row["point_id"]) for row in rows]
     assert all(a < b for a, b in itertools.pairwise(places))
+
+
+def told(study: Path) -> dict[tuple[int, int], list[float] | None]:
+    """What a study was told, by point and generation: its objectives, or None where the point failed."""
+    trials = [line for line in map(json.loads, study.read_text().splitlines()) if "values" in line]
+    return {(own["user_attrs"]["point"], own["user_attrs"]["generation"]): own["values"] for own in trials}
+
+
+def test_a_search_whose_points_failed_is_told_anew_once_the_tool_is_there(
+    sandbox: Sandbox, path_without: Callable[..., str]
+) -> None:
+    """All that failed is run again, what a later generation asks for as well; what went well is not."""
+    sandbox.configure(
+        **{**SPACE, "precisions": ["int3", "int8"], "stages": {"project": False}},
+        search={**SEARCH, "budget": 2, "generation": 1},
+    )
+    done = sandbox.sweep(path=path_without("g++", "talon-dse"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 points: 2 failed" in done.stdout.splitlines()
+    study, before = sandbox.results / "study.jsonl", sandbox.files()
+    assert [sorted(own) for own in zip(*told(study), strict=True)] == [[0, 1], [0, 1]]  # points, generations
+    assert set(told(study).values()) == {None}
+    assert {row["reason"].split(",")[0] for row in sandbox.rows()} == {"csim: C simulation needs g++"}
+
+    done = sandbox.finish("--retry-failed")
+    assert "2 points: 2 ok" in done.stdout.splitlines()
+    after, rows = sandbox.files(), sandbox.rows()
+    assert {Path(file).parts[0] for file in before if after[file] != before[file]} == {"csim"}
+    values = [[row["accuracy"], row["event_energy_uj"]] for row in rows]
+    assert [own for _, own in sorted((point, own) for (point, _), own in told(study).items())] == values
+    best = [line for line in done.stdout.splitlines() if line.startswith("  accuracy ")]
+    assert len(best) == len(front(rows)) > 0

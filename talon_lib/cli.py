@@ -526,9 +526,7 @@ def plan(
     config: Path, results: Path, retry_failed: bool, chunk_seconds: float | None, keys: bool, output: Path | None
 ) -> None:
     """Say what a sweep CONFIG (- for standard input) would run: points, jobs, about how long and how much disk."""
-    from talon_lib.files import write_json
-    from talon_lib.sweep import chunks, forecast, points, spec
-    from talon_lib.sweep.provenance import provenance
+    from talon_lib.sweep import chunks, forecast, planfile, points, spec
     from talon_lib.sweep.space import sample
 
     made = points.plan(spec.load(config))
@@ -538,7 +536,7 @@ def plan(
         click.echo(f"a search of up to {budget:,} of {made.space.size:,} points, here drawn at random:")
         made = points.plan(made.spec, sample(made.space, "random", budget, search.seed))
     if output is not None:
-        write_json(output, {**made.as_dict(), "id": made.id, "provenance": provenance()})
+        planfile.write(made, output)
         return
     folder = results / made.spec.name
     run = chunks.run_of(made, folder, retry_failed, chunk_seconds)
@@ -568,8 +566,9 @@ def run(chunk: Path) -> None:
 def rows(sweep_json: Path, part: str, output: Path) -> None:
     """Join the job results beside SWEEP_JSON into the rows of one part of the points."""
     from talon_lib.sweep import collect as collecting
+    from talon_lib.sweep import planfile
 
-    made = collecting.read_plan(sweep_json)
+    made = planfile.read_plan(sweep_json)
     collecting.write_part(made, sweep_json.parent, collecting.part_of(made, part), output)
 
 
@@ -577,24 +576,31 @@ def rows(sweep_json: Path, part: str, output: Path) -> None:
 @click.argument("sweep_json", type=_FILE)
 @click.option("--output", type=_FOLDER_OR_FILE, required=True, help="metrics.parquet: a file, or a folder where large")
 def collect(sweep_json: Path, output: Path) -> None:
-    """Join the job results beside SWEEP_JSON into one Parquet table."""
+    """Join the job results beside SWEEP_JSON into one Parquet table, and note there which nodes made them."""
     from talon_lib.sweep import collect as collecting
-    from talon_lib.sweep import table
+    from talon_lib.sweep import planfile, table
 
-    collecting.collect(collecting.read_plan(sweep_json), sweep_json.parent, output)
+    made = planfile.read_plan(sweep_json)
+    planfile.note_nodes(sweep_json)
+    collecting.collect(made, sweep_json.parent, output)
     click.echo(table.summary(output))
 
 
 @cli.command()
-@click.argument("table", type=_FILE)
+@click.argument("table", type=_FOLDER_OR_FILE)
 @click.option("--flow", type=click.Choice(["open-rtl", "vitis"]), help="which figures of a sweep's table to take")
 @click.option("--source", help="the tool whose measurements to take, where the table holds those of several")
 @click.option("--output", type=_FILE, help="write the calibration here, for the key 'calibration' of a sweep")
 def calibrate(table: Path, flow: str | None, source: str | None, output: Path | None) -> None:
-    """Fit the scale of estimates to the measured designs in TABLE (.parquet or .csv), and print the errors left."""
-    from talon_lib.cost import calibration
+    """Fit the scale of estimates to the measured designs in TABLE (.parquet or .csv), and print the errors left.
 
-    found = calibration.calibrate(calibration.read_table(table), source, flow)
+    A large sweep's metrics.parquet, which is a folder, is one table as well.
+    """
+    from talon_lib.cost import calibration
+    from talon_lib.sweep import table as tables
+
+    rows = tables.read(table).drop_columns("nodes").to_pandas() if table.is_dir() else calibration.read_table(table)
+    found = calibration.calibrate(rows, source, flow)
     if output is not None:
         found.write(output)
     click.echo(f"measurements of {found.source}; error: scaled estimates of {found.flow} against them, after the fit")
@@ -610,7 +616,7 @@ def calibrate(table: Path, flow: str | None, source: str | None, output: Path | 
 def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     """Draw the report of a Parquet table METRICS as one HTML file."""
     from talon_lib.report.html import write_report
-    from talon_lib.sweep.collect import read_content
+    from talon_lib.sweep.planfile import read_content
 
     write_report(metrics, read_content(sweep_json or metrics.with_name("sweep.json")), output)
 

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,57 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` whole or not at all, into a folder that is made if need be."""
+LEFT_AFTER = 86400.0
+"""Seconds without a change after which what another machine writes to is taken for left."""
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove temporary files and folders directly in ``folders`` whose processes were killed.
+
+    Of this machine those go whose process has ended; of other machines, of which nobody can tell, those in which
+    nothing has changed for LEFT_AFTER: a process of a killed run may go on there, and programs that it waits for.
+    """
+    for folder in folders:
+        for path in folder.glob(".*"):
+            if _is_left(path):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it has a name of :func:`beside` and nobody will put it in its place any more."""
+    if (named := re.fullmatch(r"\.(.+)\.(\d+)(\.old)?", path.name)) is None:
+        return False
+    if named[1].endswith(f".{socket.gethostname()}"):
+        return not _lives(int(named[2]))
+    try:
+        return max(own.lstat().st_mtime for own in (path, *path.rglob("*"))) < time.time() - LEFT_AFTER
+    except FileNotFoundError:  # somebody does
+        return False
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return True
+    return True
+
+
+def write_json(path: Path, content: Any, changed: int | None = None) -> None:
+    """Write ``content`` whole or not at all, into a folder that is made if need be.
+
+    changed: nanoseconds that the file is to have for its time of change, where that is not now.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as partial:
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        if changed is not None:
+            os.utime(partial, ns=(changed, changed))
 
 
 @contextlib.contextmanager

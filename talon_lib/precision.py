@@ -37,6 +37,8 @@ from talon_lib.ir.structure import Input
 ROLES = ("weight", "input", "result", "membrane", "decay")
 BITS = range(2, 17)
 
+_in_order = json.JSONEncoder(sort_keys=True).encode  # made once: there may be a million precisions
+
 _INT = re.compile(r"int(\d+)")
 _MIXED = re.compile(r"mixed\((.*)\)")
 _MIXED_PART = re.compile(r"([^=,]+)=((?:[^,<]|<[^>]*>)+)(?:,|$)")
@@ -136,7 +138,7 @@ class Precision:
         choices: dict[str, Any] = {role: str(getattr(self, role)) for role in (*ROLES, "bias") if getattr(self, role)}
         if self.nodes:
             choices["nodes"] = {node: {key: str(c) for key, c in own.items()} for node, own in self.nodes.items()}
-        return json.dumps(choices, sort_keys=True)
+        return _in_order(choices)
 
     def argument(self) -> str:
         """What :meth:`parse` reads back to an equal precision: its name, or JSON for a mapping."""

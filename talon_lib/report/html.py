@@ -23,6 +23,7 @@ from talon_lib.errors import ConfigError
 from talon_lib.files import whole
 from talon_lib.report import controls, figures, measured, tables, thin
 from talon_lib.report.style import EVENT_PARTS, MARKERS, PARTS, Spans, colours
+from talon_lib.sweep.provenance import node_lines
 from talon_lib.sweep.schema import GROUPS, describe
 from talon_lib.sweep.table import missing_tools
 
@@ -139,6 +140,7 @@ def render(table: pa.Table | Path, plan: Mapping[str, Any]) -> str:
         "columns": describe(),
         "configuration": json.dumps(plan.get("configuration", {}), indent=2, ensure_ascii=False),
         "provenance": plan.get("provenance", {}),
+        "nodes": list(node_lines(plan.get("provenance", {}))),
         "command": plan.get("provenance", {}).get("command"),
         "bokeh": Markup(Resources(mode="inline", components=_COMPONENTS).render_js()),
         "document": Markup(_json(roots.document())),

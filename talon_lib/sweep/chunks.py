@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talon_lib.files import write_json
-from talon_lib.sweep import table
+from talon_lib.sweep import planfile, table
 from talon_lib.sweep.jobs import STAGES, Job, digest
-from talon_lib.sweep.points import Plan, result_path
+from talon_lib.sweep.planfile import PLAN
+from talon_lib.sweep.points import Plan
 from talon_lib.sweep.records import History
-from talon_lib.sweep.rows import read_result
+from talon_lib.sweep.results import read_result, result_path
 
 MOST_CHUNKS = 1500
 """Chunks of a run, at most; with the parts of the table they are Snakemake's jobs."""
@@ -71,13 +72,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be done for a plan: chunks in the order of stages, and parts (none where one job makes all rows)."""
+    """What is to be done for a plan: chunks in the order of stages, and parts (none where one job makes all rows).
+
+    done: jobs by stage whose result is there. planned: whether sweep.json holds the plan. collected: whether the table
+    stands for the results that are there.
+    """
 
     plan: Plan
     chunks: tuple[Chunk, ...]
     parts: tuple[Part, ...]
     done: Mapping[str, int]
     history: History
+    planned: bool
+    collected: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is to be done, and the table is there."""
+        return self.planned and self.collected and not self.chunks
 
     def of_stage(self, stage: str) -> list[Chunk]:
         """The chunks of a stage."""
@@ -109,6 +121,14 @@ def _unusable(results: Path, stage: str, key: str, retry_failed: bool) -> bool:
     return retry_failed and (found["status"] != "ok" or bool(found["result"].get("problems")))
 
 
+def forget_failures(results: Path) -> None:
+    """Remove the results of jobs that are damaged, that failed, or that a missing tool cut short."""
+    for stage in STAGES:
+        for path in (results / stage).glob("*.json"):
+            if _unusable(results, stage, path.stem, retry_failed=True):
+                path.unlink()
+
+
 def run_of(
     plan: Plan,
     results: Path,
@@ -123,7 +143,6 @@ def run_of(
     """
     left = missing(plan, results, retry_failed)
     history = History.read(results)
-    done = {stage: len(plan.jobs[stage]) - len(keys) for stage, keys in left.items()}
     suspects = {key for stage in STAGES for key in started(results, stage)}
     seconds = {
         stage: array("d", (history.seconds(stage, plan.jobs[stage].network(key)) for key in keys))
@@ -134,7 +153,13 @@ def run_of(
         chunk_seconds = min(CHUNK_SECONDS, max(work / (CHUNKS_OF_A_CORE * (cores or own_cores())), SHORT_CHUNK_SECONDS))
     every = parts(plan)
     return Run(
-        plan, tuple(_chunks(left, seconds, suspects, chunk_seconds)), every if len(every) > 1 else (), done, history
+        plan,
+        tuple(_chunks(left, seconds, suspects, chunk_seconds)),
+        every if len(every) > 1 else (),
+        done={stage: len(plan.jobs[stage]) - len(keys) for stage, keys in left.items()},
+        history=history,
+        planned=planfile.holds(results / PLAN, plan),
+        collected=_stands(results / TABLE, _newest(results)),
     )
 
 
@@ -277,12 +302,22 @@ def started(results: Path, stage: str) -> set[str]:
 
 def _forget_stale(run: Run, results: Path) -> None:
     """Remove parts and a table that hold other rows than the results would make, or are damaged."""
-    newest = max((path.stat().st_mtime_ns for stage in STAGES for path in (results / stage).glob("*.json")), default=0)
+    newest = _newest(results)
     kept = {f"{part.key}.parquet" for part in run.parts}
     for path in (results / PARTS).glob("*.parquet"):
-        if run.chunks or path.name not in kept or path.stat().st_mtime_ns < newest or not table.is_whole(path):
+        if run.chunks or path.name not in kept or not _stands(path, newest):
             path.unlink()
     path = results / TABLE
     # Snakemake takes a table that stands for made, whatever chunks are missing before it
-    if path.exists() and (run.chunks or path.stat().st_mtime_ns < newest or not table.is_whole(path)):
+    if path.exists() and (run.chunks or not run.collected):
         table.remove(path)
+
+
+def _stands(path: Path, newest: int) -> bool:
+    """Whether rows are there and whole, and no result is newer."""
+    return path.exists() and path.stat().st_mtime_ns >= newest and table.is_whole(path)
+
+
+def _newest(results: Path) -> int:
+    """When the newest result was written, in nanoseconds."""
+    return max((path.stat().st_mtime_ns for stage in STAGES for path in (results / stage).glob("*.json")), default=0)

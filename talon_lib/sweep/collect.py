@@ -6,15 +6,12 @@ table, however the work was shared out.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from talon_lib.errors import ConfigError, FormatError
+from talon_lib.errors import ConfigError
 from talon_lib.sweep import table
 from talon_lib.sweep.chunks import PARTS, Part, parts
-from talon_lib.sweep.points import Plan, restore
+from talon_lib.sweep.points import Plan
 from talon_lib.sweep.rows import Rows
 
 
@@ -56,30 +53,3 @@ def part_of(plan: Plan, key: str) -> Part:
     if found is None:
         raise ConfigError(f"part {key}: the sweep has none of that name; it was planned anew meanwhile")
     return found
-
-
-def read_content(path: Path) -> dict[str, Any]:
-    """The content of sweep.json. Raises FormatError."""
-    try:
-        content = json.loads(path.read_text())
-        content["configuration"]["stages"], content["fingerprints"]["graphs"]
-    except OSError as error:
-        raise FormatError(f"{path}: {error.strerror}; talon-dse plan writes it") from None
-    except (ValueError, KeyError, TypeError):
-        raise FormatError(f"{path}: not the sweep.json of a sweep; talon-dse plan writes one") from None
-    assert isinstance(content, dict)
-    return content
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in sweep.json. Raises FormatError."""
-    return plan_of(read_content(path), path)
-
-
-def plan_of(content: Mapping[str, Any], path: Path) -> Plan:
-    """The plan in the content of the sweep.json at ``path``. Raises FormatError."""
-    try:
-        return restore(content)
-    except (ConfigError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error) if isinstance(error, ConfigError) else "of another version of talon-dse"
-        raise FormatError(f"{path}: {reason}; talon-dse plan writes it anew") from None

@@ -30,17 +30,19 @@ def table(run: Run) -> list[Cells]:
         lines.append((stage, *map("{:,}".format, numbers), duration(own[0]), amount(own[1])))
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         seconds, size = seconds + own[0], size + own[1]
-    count = len(run.plan.points)
+    count = 0 if run.complete else len(run.plan.points)
+    parts = 0 if run.complete else max(len(run.parts), 1)
     own = count * ROW_SECONDS, count * ROW_BYTES
-    lines.append(("rows", f"{count:,}", "", "", f"{max(len(run.parts), 1):,}", duration(own[0]), amount(own[1])))
-    totals[3] += max(len(run.parts), 1)
+    lines.append(("rows", f"{len(run.plan.points):,}", "", "", f"{parts:,}", duration(own[0]), amount(own[1])))
+    totals[3] += parts
     lines.append(("all", "", "", "", f"{totals[3]:,}", duration(seconds + own[0]), amount(size + own[1])))
     return lines
 
 
 def lines(run: Run, results: Path) -> Iterator[str]:
     """What the numbers stand on, and how long it takes here."""
-    seconds = sum(chunk.seconds for chunk in run.chunks) + len(run.plan.points) * ROW_SECONDS
+    seconds = sum(chunk.seconds for chunk in run.chunks)
+    seconds += 0 if run.complete else len(run.plan.points) * ROW_SECONDS
     cores = own_cores()
     yield f"{len(run.plan.points):,} points; about {duration(seconds / cores)} on the {cores} cores of this machine"
     if run.history.recorded:

@@ -186,14 +186,13 @@ class Stem:
             yield "synth"
 
     def _key(self, stage: str, design: Design) -> str:
-        version = STAGE_VERSIONS[stage]
         if stage == "synth":
-            return digest(stage, version, self._key("project", design), sorted(self._spec.synth.steps))
+            return digest(stage, STAGE_VERSIONS[stage], self._key("project", design), sorted(self._spec.synth.steps))
         identity = canonical([stage, *self._identity(stage, design)])
         if identity not in self._keys:  # designs that differ in what the stage does not depend on have a job in common
             own = listed(self._types, identity.partition(",")[2][:-1])
             run = "[]" if stage == "project" else self.workload.run
-            self._keys[identity] = digest_of(canonical(stage), canonical(version), own, run)
+            self._keys[identity] = digest_of(canonical(stage), canonical(STAGE_VERSIONS[stage]), own, run)
         return self._keys[identity]
 
     def _identity(self, stage: str, design: Design) -> list[Any]:

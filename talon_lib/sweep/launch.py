@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import fcntl
 import importlib.util
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -17,17 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from talon_lib.cost.devices import RESOURCES
-from talon_lib.errors import ConfigError, FormatError, ToolError
-from talon_lib.files import parse_yaml, write_json
-from talon_lib.sweep import chunks, collect, points, table
-from talon_lib.sweep.chunks import TABLE, Run
-from talon_lib.sweep.provenance import COMMAND_VARIABLE, provenance, user_command
-from talon_lib.sweep.search import Study
+from talon_lib.errors import ConfigError, ToolError
+from talon_lib.files import parse_yaml, remove_leftovers
+from talon_lib.sweep import chunks, collect, generations, planfile, points, records, table
+from talon_lib.sweep.chunks import PARTS, TABLE, Run
+from talon_lib.sweep.jobs import STAGES
+from talon_lib.sweep.planfile import PLAN
+from talon_lib.sweep.provenance import COMMAND_VARIABLE, user_command
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
-PLAN, REPORT, STUDY, LOGS = "sweep.json", "report.html", "study.jsonl", "logs"
+REPORT, LOGS = "report.html", "logs"
+
+_WRITTEN = (PARTS, *STAGES, *(f"{records.RECORDS}/{stage}" for stage in STAGES))
+"""The folders below the results in which many processes write; that of a job is emptied before the job begins."""
 
 BUILT_IN = ("local", "dryrun", "touch")
 """Executors of Snakemake that are no plugins."""
@@ -73,22 +74,13 @@ def prepare(
         raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
     run = chunks.run_of(plan, results, retry_failed, chunk_seconds, cores)
     try:
-        if run.chunks or not _is_planned(plan, results):  # what runs now is of today's versions
-            write_json(results / PLAN, {**plan.as_dict(), "id": plan.id, "provenance": provenance()})
+        remove_leftovers(results, *(results / place for place in _WRITTEN))
+        if run.chunks or not run.planned:  # what runs now is of today's versions
+            planfile.write(plan, results / PLAN)
         chunks.write(run, results)
     except OSError as error:
         raise ConfigError(f"{results}: cannot write results there ({error.strerror})") from None
     return run
-
-
-def _is_planned(plan: points.Plan, results: Path) -> bool:
-    """Whether sweep.json is there already, of this plan and as it was written."""
-    try:
-        found = collect.read_content(results / PLAN)
-    except FormatError:
-        return False
-    own = json.loads(json.dumps({**plan.as_dict(), "id": plan.id}))
-    return {key: value for key, value in found.items() if key != "provenance"} == own and "provenance" in found
 
 
 def check_place(options: Options) -> None:
@@ -136,53 +128,16 @@ def launch(plan: points.Plan, options: Options) -> Outcome:
     check_place(options)
     folder = options.results / plan.spec.name
     with _lock(folder) as lock:
-        if plan.searching:
-            return _search(plan, folder, options, lock)
-        status = _run(plan, folder, options, lock)
-    return _outcome(folder, status)
+        if not plan.searching:
+            return _outcome(folder, _run(plan, folder, options, lock))
+        once = replace(options, retry_failed=False)  # the search forgets failures by itself, before it begins
 
+        def run(generation: points.Plan, only: Sequence[Path]) -> int:
+            return _run(generation, folder, once, lock, only)
 
-def _search(plan: points.Plan, folder: Path, options: Options, lock: int) -> Outcome:
-    """Run the generations of a search, each a run of Snakemake; where one fails, the next call goes on with it."""
-    assert plan.spec.search is not None
-    path = folder / TABLE
-    if options.retry_failed:  # a study does not forget what failed: it is told again, of the results that are there
-        (folder / STUDY).unlink(missing_ok=True)
-    others = replace(plan, spec=plan.spec.model_copy(update={"search": None}))  # a budget may grow
-    study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
-    while asked := study.ask():
-        known = study.evaluated
-        options.say(f"search: {len(known)} of {plan.spec.search.budget} points known, {len(asked)} asked for")
-        generation = replace(plan, chosen=tuple(sorted({*known, *asked})))
-        if status := _run(generation, folder, options, lock, only=(path,)):
-            return _outcome(folder, status)
-        options = replace(options, retry_failed=False)  # once is enough
-        study.tell(_rows(generation, path, asked))
-    found = replace(plan, chosen=tuple(sorted(study.evaluated)))
-    status = _run(found, folder, options, lock)
-    outcome = _outcome(folder, status)
-    best = [found.points[bisect.bisect_left(found.chosen or (), number)] for number in study.front()]
-    return replace(outcome, lines=[*outcome.lines, *_front(found, path, best)])
-
-
-def _rows(plan: points.Plan, path: Path, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The rows of some points, by their number in the space: those columns that a search is told."""
-    assert plan.spec.search is not None and plan.chosen is not None
-    goals = [goal.column for goal in plan.spec.search.goals]
-    columns = list(dict.fromkeys(["status", "fits", *(f"{name}_utilisation" for name in RESOURCES), *goals]))
-    rows = table.read_columns(path, columns).to_pylist()
-    return {number: rows[bisect.bisect_left(plan.chosen, number)] for number in numbers}
-
-
-def _front(plan: points.Plan, path: Path, best: Sequence[points.Point]) -> Iterator[str]:
-    """Lines on the points that none beats, from the best first objective on."""
-    assert plan.spec.search is not None
-    goals = [goal.column for goal in plan.spec.search.goals]
-    rows = {row["point_id"]: row for row in table.read_columns(path, ["point_id", *goals]).to_pylist()}
-    yield f"search: {len(plan.points)} of {plan.space.size:,} points tried, none better in all objectives than these:"
-    for point in best:
-        values = ", ".join(f"{goal} {rows[point.id][goal]:.6g}" for goal in goals)
-        yield f"  {values}: {point.network}, {point.timesteps} steps, {point.precision}, R={point.reuse_factor}"
+        status, front = generations.search(plan, folder, run, options.retry_failed, options.say)
+        outcome = _outcome(folder, status)
+        return replace(outcome, lines=[*outcome.lines, *front])
 
 
 def _outcome(folder: Path, status: int) -> Outcome:
@@ -212,6 +167,7 @@ def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Seq
         collect.collect(plan, folder, folder / TABLE)
         # the next run makes it again: a process that outlives this run may end while the table is made
         os.utime(folder / TABLE, (0, 0))
+        planfile.note_nodes(folder / PLAN)
     return status
 
 

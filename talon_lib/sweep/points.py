@@ -364,8 +364,3 @@ def _point(stem: Stem, design: Design, preset: str, priced: Any, keys: Mapping[s
         rtl=keys.get("rtl"),
         synth=keys.get("synth"),
     )
-
-
-def result_path(results: Path, stage: str, key: str) -> Path:
-    """Where a job's result is."""
-    return results / stage / f"{key}.json"

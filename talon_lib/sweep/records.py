@@ -1,11 +1,11 @@
-"""How long jobs have taken and what they left on disk: what a plan is estimated from."""
+"""What runs have recorded: how long jobs took and what they left on disk, and on which nodes they ran."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,8 @@ class History:
 
     @classmethod
     def read(cls, results: Path) -> History:
-        """Of all runs into the folder ``results``; a damaged record is passed over."""
-        found = []
-        for path in sorted((results / RECORDS).glob("*/*.json")):
-            try:
-                record = json.loads(path.read_text())
-                History([record])
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue
-            found.append(record)
-        return cls(found)
+        """Of all runs into the folder ``results``."""
+        return cls(read(results))
 
     def seconds(self, stage: str, network: str) -> float:
         """How long a job of the stage will take for the network, about."""
@@ -76,6 +68,17 @@ class History:
         """What a job of the stage leaves on disk, about."""
         own = self._bytes.get(stage)
         return own.value if own else DEFAULT_BYTES[stage]
+
+
+def read(results: Path) -> Iterator[dict[str, Any]]:
+    """What chunks have recorded, of all runs into the folder ``results``; a damaged record is passed over."""
+    for path in sorted((results / RECORDS).glob("*/*.json")):
+        try:
+            record = json.loads(path.read_text())
+            History([record])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        yield record
 
 
 def write(results: Path, stage: str, chunk: str, record: Mapping[str, Any]) -> None:

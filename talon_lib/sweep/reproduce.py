@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from talon_lib.errors import ConfigError, ToolError
-from talon_lib.sweep import collect, jobs, points, spec, table
+from talon_lib.sweep import jobs, planfile, points, spec, table
 from talon_lib.sweep.chunks import TABLE
 from talon_lib.sweep.launch import Options, check_place, launch
-from talon_lib.sweep.provenance import provenance
+from talon_lib.sweep.provenance import digest, facts
 from talon_lib.sweep.schema import SCHEMA
 
 
@@ -59,8 +59,8 @@ def reproduce(path: Path, options: Options) -> Reproduction:
     or where the results of then would be overwritten, ToolError where the sweep did not run to its end.
     """
     check_place(options)
-    content = collect.read_content(path)
-    was = collect.plan_of(content, path)
+    content = planfile.read_content(path)
+    was = planfile.plan_of(content, path)
     if was.spec.search is not None and not was.chosen:
         raise ConfigError(f"{path}: a search that has not run")
     old, new = path.with_name(TABLE), options.results / was.spec.name / TABLE
@@ -76,7 +76,8 @@ def reproduce(path: Path, options: Options) -> Reproduction:
     outcome = launch(now, options)
     if outcome.unfinished:
         raise ToolError(outcome.unfinished)
-    changed = list(_changed(content))
+    again = planfile.read_content(new.with_name(planfile.PLAN))
+    changed = list(_changed(content, again.get("provenance", {})))
     said = outcome.lines[:1]
     if was.spec.search is not None:
         said.append("the points that the search had chosen were run again, not the search itself")
@@ -94,12 +95,12 @@ def _moved(was: points.Plan, now: points.Plan) -> list[str]:
     return found + (["the calibration"] if was.calibration != now.calibration else [])
 
 
-def _changed(content: Mapping[str, Any]) -> Iterator[str]:
+def _changed(content: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Lines on what was installed then and is another version now."""
-    before, now = content.get("provenance", {}), provenance()
+    before = content.get("provenance", {})
     kinds = {"package": "environment", "tool": "tools"}
     for kind, key in kinds.items():
-        then, here = before.get(key, {}), now[key]
+        then, here = before.get(key, {}), now.get(key, {})
         for name in sorted({*then, *here}):
             if then.get(name) != here.get(name):
                 yield f"{kind} {name}: {then.get(name) or 'not there'} then, {here.get(name) or 'not there'} now"
@@ -108,8 +109,25 @@ def _changed(content: Mapping[str, Any]) -> Iterator[str]:
         if then != version:
             yield f"stage {stage}: version {then} then, {version} now: its results have changed"
     for key in ("python", "git_commit"):
-        if before.get(key) != now[key]:
-            yield f"{key.replace('_', ' ')}: {before.get(key)} then, {now[key]} now"
+        if before.get(key) != now.get(key):
+            yield f"{key.replace('_', ' ')}: {before.get(key)} then, {now.get(key)} now"
+    yield from _changed_nodes(before, now)
+
+
+def _changed_nodes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on what nodes had then and have not now, where the machines that planned do not say the same already."""
+    then, here = facts(before.get("nodes", ())), facts(now.get("nodes", ()))
+    for name in sorted((then.keys() & here.keys()) - {"system"}):  # a kernel is no tool
+        said = all(found[name] == [_planned_with(made, name)] for found, made in ((then, before), (here, now)))
+        if then[name] != here[name] and not said:
+            yield f"{name} of the nodes: {' and '.join(then[name])} then, {' and '.join(here[name])} now"
+
+
+def _planned_with(made: Mapping[str, Any], name: str) -> Any:
+    """What stands for one of the facts of nodes in the machine that planned."""
+    if name == "packages":
+        return digest(made.get("environment", {}))
+    return made.get("python") if name == "python" else made.get("tools", {}).get(name)
 
 
 def compare(old: Path, new: Path) -> Iterator[Difference]:

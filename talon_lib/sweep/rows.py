@@ -6,7 +6,6 @@ design, a preset) is computed once. Nothing that differs from run to run (times,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -24,7 +23,8 @@ from talon_lib.cost.work import NodeWork
 from talon_lib.sweep import open_rtl
 from talon_lib.sweep.estimates import estimate_columns
 from talon_lib.sweep.jobs import STAGES
-from talon_lib.sweep.points import Plan, Point, result_path
+from talon_lib.sweep.points import Plan, Point
+from talon_lib.sweep.results import Envelope, read_result, result_path
 from talon_lib.sweep.schema import AXES
 from talon_lib.sweep.table import STATUSES
 
@@ -33,21 +33,8 @@ ENERGY_SOURCE = "analytic: TALON accounting of simulated spikes"
 EVENT_SOURCE = "analytic: simulated events"
 BREAK_EVEN_SOURCE = "analytic: after Yan et al. 2024, simulated events"
 
-_STATUSES = (*STATUSES, "missing")
-
 _RESULTS_KEPT = 256
 """Results that are held in memory; neighbouring points share them."""
-
-_KEYS: Mapping[str, set[str]] = {
-    "simulate": {"samples", "accuracy", "accuracy_by_step", "agreement_fp32", "nodes", "types", "one_pass", "hardware"},
-    "project": {"effective_reuse", "folder", "hls4ml"},
-    "csim": {"equal", "difference", "samples", "values", "compiler"},
-    "rtl": {"folder", "multipliers", "proof", "counts", "routed", "problems"},
-    "synth": {"source", "report"},
-}
-"""What a row takes of the result of a stage; one without is damaged."""
-
-Envelope = Mapping[str, Any]
 
 
 class Rows:
@@ -226,25 +213,6 @@ class _Priced:
 
 def _design(axes: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(axes[name] for name in ("reuse_factor", "part", "clock_period_ns", "strategy", "io_type"))
-
-
-def read_result(path: Path, stage: str) -> Envelope:
-    """The envelope of a job; one of status failed where it is missing, or damaged, which it says then."""
-    try:
-        content = json.loads(path.read_text())
-        if content["stage"] != stage or (content["status"] == "ok") != (content["result"] is not None):
-            raise ValueError
-        if content["result"] is not None and not _KEYS[stage] <= content["result"].keys():
-            raise ValueError
-        if content["status"] not in _STATUSES or (content["status"] != "ok" and not content["reason"]):
-            raise ValueError
-    except FileNotFoundError:
-        return {"status": "failed", "reason": "no result: the job did not end; run the sweep again", "result": None}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        reason = f"the result {path.name} is damaged; run the sweep again"
-        return {"status": "failed", "reason": reason, "result": None, "damaged": True}
-    assert isinstance(content, dict)
-    return content
 
 
 def _counts(own: Mapping[str, Any]) -> NodeCounts:

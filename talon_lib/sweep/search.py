@@ -137,14 +137,6 @@ class Study:
         points, costs = self._costs(self._trials)
         return [points[index] for index in lowest(costs)]
 
-    @property
-    def summary(self) -> str:
-        """How far the search is, in one line."""
-        trials = self._trials
-        bad = sum(not _feasible(trial) for trial in trials)
-        without = f" ({bad} failed or do not fit)" if bad else ""
-        return f"search: {len(trials)} of {self.space.size} points tried{without}, {len(self.front())} on the front"
-
     def _costs(self, trials: Sequence[Any]) -> tuple[list[int], list[tuple[float, ...]]]:
         """The points that ended well and fit, and their objectives, where less is better in each."""
         signs = [-1 if objective.direction == "maximize" else 1 for objective in self.search.goals]

@@ -166,7 +166,7 @@ class Synth(Strict):
 
     @field_validator("flows", "networks", "precisions", "reuse_factors", "steps")
     @classmethod
-    def _checkdistinct(cls, values: list[Any] | None) -> list[Any] | None:
+    def _check_distinct(cls, values: list[Any] | None) -> list[Any] | None:
         return None if values is None else distinct(values)
 
     @field_validator("steps")
@@ -268,8 +268,13 @@ class SweepSpec(Strict):
             "networks": [network.name for network in self.networks],
             "reuse_factors": self.reuse_factors,
         }
-        if not isinstance(self.precisions, PerNode):  # else too many to list, and each has a name all the same
+        if not isinstance(self.precisions, PerNode):
             there["precisions"] = [Precision.parse(value).name for value in self.precisions]
+        elif self.synth.precisions is not None:
+            raise ValueError(
+                "synth.precisions: precisions by node are too many to name; leave it out, or list those that you want "
+                "under precisions, as mixed(…)"
+            )
         for key, names in there.items():
             for name in getattr(self.synth, key) or []:
                 if name not in names:
@@ -331,8 +336,12 @@ _KINDS = {
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first thing that is wrong; pydantic's own message where ours is not better."""
-    first = error.errors()[0]
+    """The first thing that is wrong; pydantic's own message where ours is not better.
+
+    A key that is unknown comes first: what is missing is often that key, mistyped, and pydantic says that before.
+    """
+    errors = error.errors()
+    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
     location = [part for part in first["loc"] if part not in ("str", "dict[str,any]", NAMED, PER_NODE)]
     key = ".".join(str(part) for part in location)
     match first["type"]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from talon_lib.errors import ConfigError
-from talon_lib.sweep import chunks, records
-from talon_lib.sweep.points import result_path
-from talon_lib.sweep.rows import read_result
+from talon_lib.sweep import chunks, provenance, records
+from talon_lib.sweep.results import read_result, result_path
 
 
 def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], Any]) -> None:
@@ -48,7 +47,7 @@ def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], A
         size += result.stat().st_size
         recorded.append({"key": job["key"], "label": job["label"], "seconds": seconds, "bytes": size})
     if recorded:
-        where = {"host": socket.gethostname(), "start": start, "end": time.time()}
+        where = {"host": socket.gethostname(), "start": start, "end": time.time(), "node": provenance.node(stage)}
         records.write(results, stage, path.stem, {"stage": stage, "jobs": recorded, **where})
     path.with_suffix(".done").touch()
 

@@ -10,12 +10,13 @@ import csv
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from digits_mixed import NODES, STEPS, TYPES
 
-from talon_lib.sweep.pareto import hypervolume, lowest
+from talon_lib.sweep.pareto import lowest
 from talon_lib.sweep.search import Study
 from talon_lib.sweep.selection import Search
 from talon_lib.sweep.space import Dimension, Space, sample
@@ -56,6 +57,27 @@ def share(grid: Grid, points: tuple[int, ...], reference: str = "grid") -> float
     }
     corner = (1.0, 1.0) if reference == "grid" else (1.1, 1.1)
     return hypervolume([scaled[point] for point in points], corner) / hypervolume(list(scaled.values()), corner)
+
+
+def hypervolume(points: Sequence[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    """The volume of what the points beat within the box that ends at ``reference``; less is better in every coordinate.
+
+    Exact in any number of dimensions: the volume is swept along the last coordinate, and each slice is the same problem
+    in one dimension less (Zitzler's hypervolume by slicing objectives). Points that do not beat the reference count 0.
+    """
+    inside = [point for point in points if all(a < b for a, b in zip(point, reference, strict=True))]
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - min(point[0] for point in inside)
+    inside.sort(key=lambda point: point[-1])
+    ends = [point[-1] for point in inside[1:]] + [reference[-1]]
+    volume = 0.0
+    for count, (point, end) in enumerate(zip(inside, ends, strict=True), start=1):
+        if end > point[-1]:
+            slice_ = [other[:-1] for other in inside[:count]]
+            volume += (end - point[-1]) * hypervolume(slice_, reference[:-1])
+    return volume
 
 
 def searched(path: Path, grid: Grid, method: str, seed: int) -> tuple[int, ...]:

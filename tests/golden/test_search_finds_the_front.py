@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from digits_mixed import NODES, STEPS, TYPES, row
-from search_shares import BUDGET, SPACE, Grid, grid, searched, share
+from search_shares import BUDGET, SPACE, Grid, grid, hypervolume, searched, share
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,12 @@ def test_the_table_is_what_simulation_gives(point: int, rows: Grid) -> None:
     found = row(STEPS[steps], {node: TYPES[index] for node, index in zip(NODES, types, strict=True)})
     assert rows[point]["accuracy"] == found["accuracy"]
     assert rows[point]["event_energy_uj"] == pytest.approx(found["event_energy_uj"], rel=1e-12)
+
+
+def test_a_hypervolume_is_the_share_of_the_box_that_is_beaten() -> None:
+    """Counted on a raster, in two and three dimensions."""
+    for points, size in (([(1, 4), (2, 2), (2, 3), (4, 1), (5, 0)], 2), ([(0, 3, 1), (2, 2, 2), (3, 0, 3)], 3)):
+        cells = itertools.product(range(5), repeat=size)
+        counted = sum(any(all(p <= c for p, c in zip(point, cell, strict=True)) for point in points) for cell in cells)
+        assert hypervolume([tuple(map(float, point)) for point in points], (5.0,) * size) == counted
+    assert hypervolume([], (1.0, 1.0)) == hypervolume([(1.0, 0.0)], (1.0, 1.0)) == 0.0

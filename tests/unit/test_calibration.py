@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +31,7 @@ from talon_lib.cost.calibration import (
     read_table,
 )
 from talon_lib.errors import ConfigError, FormatError
+from talon_lib.sweep import table as tables
 from talon_lib.sweep.schema import SCHEMA
 
 MADE_UP = "made-up"
@@ -194,6 +197,29 @@ def test_counts_for_several_families_are_not_mixed() -> None:
     with pytest.raises(ConfigError, match="several tools; choose one with --source: yosys-1 xc7, yosys-1 xcup"):
         calibrate(rows, flow="open-rtl")
     assert calibrate(rows, "yosys-1 xcup", "open-rtl").metrics["ff"].n == 10
+
+
+def test_the_table_of_a_large_sweep_is_a_folder_and_calibrates_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {field.name: "x" if field.type == pa.string() else 1 for field in SCHEMA if not field.nullable}
+    rows = [others | row | {"network": "ab"[n // 15]} for n, row in enumerate(swept(20).to_dict("records"))]
+    part = tmp_path / "part"
+    tables.write_part(rows, part)
+    said = []
+    for limit, name in ((100, "file"), (4, "folder")):
+        monkeypatch.setattr(tables, "ROWS_IN_ONE_FILE", limit)
+        monkeypatch.setattr(tables, "_ROW_GROUP", 4)
+        path = tmp_path / f"{name}.parquet"
+        tables.merge([part], path, len(rows))
+        assert path.is_dir() == (name == "folder")
+        given = ["calibrate", str(path), "--flow=vitis", f"--output={tmp_path / name}.json"]
+        said.append(CliRunner().invoke(cli.cli, given, catch_exceptions=False).stdout)
+    assert said[0] == said[1] and "made-up vitis" in said[0]
+    assert (tmp_path / "file.json").read_bytes() == (tmp_path / "folder.json").read_bytes()
+    next(path.glob("*/*.parquet")).unlink()
+    with pytest.raises(FormatError, match=r"folder\.parquet: files of it are missing"):
+        CliRunner().invoke(cli.cli, given, catch_exceptions=False)
 
 
 def test_a_flow_that_is_not_there_is_said() -> None:

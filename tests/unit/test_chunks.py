@@ -6,6 +6,9 @@ import itertools
 import json
 import math
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +23,24 @@ from hypothesis import strategies as st
 
 from talon_lib import cli, ir
 from talon_lib.errors import ConfigError
-from talon_lib.sweep import chunks, collect, forecast, launch, points, records, spec, table, worker
+from talon_lib.sweep import (
+    chunks,
+    collect,
+    forecast,
+    launch,
+    planfile,
+    points,
+    provenance,
+    records,
+    spec,
+    table,
+    worker,
+)
 from talon_lib.sweep.chunks import MOST_CHUNKS, MOST_PARTS, PARTS, ROWS_IN_A_PART, RUN, TABLE, Run
 from talon_lib.sweep.jobs import STAGES, Job
-from talon_lib.sweep.points import Plan, result_path
+from talon_lib.sweep.points import Plan
 from talon_lib.sweep.records import DEFAULT_BYTES, DEFAULT_SECONDS, History
+from talon_lib.sweep.results import result_path
 
 
 @dataclass(frozen=True)
@@ -484,12 +500,25 @@ def test_parts_stay_where_they_are_of_this_plan_newer_than_all_results_and_whole
     assert not good.exists()
 
 
+def test_a_run_removes_what_killed_processes_have_left_but_not_the_marks_of_jobs(plan: Plan, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    places = ["", "csim", "parts", "records/csim"]
+    left = [tmp_path / place / f".x.json.{socket.gethostname()}.{dead.pid}" for place in places]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    mark = suspect(tmp_path, "csim", "x")
+    launch.prepare(plan, tmp_path)
+    assert not any(path.exists() for path in left) and mark.exists()
+
+
 def test_the_plan_is_written_where_it_is_another_and_only_there(plan: Plan, tmp_path: Path) -> None:
     launch.prepare(plan, tmp_path)
-    path = tmp_path / launch.PLAN
+    path = tmp_path / planfile.PLAN
     content = json.loads(path.read_text())
     assert content["id"] == plan.id and "provenance" in content
-    assert collect.read_plan(path) == plan
+    assert planfile.read_plan(path) == plan
     os.utime(path, (1_000, 1_000))
     launch.prepare(plan, tmp_path)
     assert path.stat().st_mtime > 1_000  # what is still to run is of today's versions
@@ -624,6 +653,7 @@ def test_a_chunk_runs_its_jobs_in_order_and_says_what_they_took(tmp_path: Path) 
     assert sizes["c"] == result_path(tmp_path, "csim", "c").stat().st_size
     assert all(job["seconds"] >= 0 for job in own.record["jobs"])
     assert own.record["stage"] == "csim" and own.record["start"] <= own.record["end"] and own.record["host"]
+    assert own.record["node"] == provenance.node("csim") and own.record["node"]["tools"]["g++"]
     assert History.read(tmp_path).recorded == 4
 
 

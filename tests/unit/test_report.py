@@ -262,6 +262,20 @@ def test_provenance_and_sources(page):
     assert "<noscript>" in page
 
 
+def test_the_nodes_that_jobs_ran_on_are_lines_of_the_provenance():
+    node = {"system": "Linux", "architecture": "x86_64", "python": "3.11.2", "packages": "f00", "host": "n1"}
+    compilers = [["g++ <11>"], ["g++ <12>"]]
+    for versions, expected in (
+        (compilers[:1] * 2, ["2 nodes, all with Python 3.11.2, Linux, g++ <11>: n1, n2"]),
+        (compilers, [f"1 node with Python 3.11.2, Linux, g++ <1{n}>: n{n}" for n in (1, 2)]),
+    ):
+        nodes = [node | {"host": f"n{n}", "tools": {"g++": own}} for n, own in enumerate(versions, start=1)]
+        page = render(table(sweep(["a"])), PLAN | {"provenance": {**PLAN["provenance"], "nodes": nodes}})
+        found = page.split("<th>jobs ran on</th><td>")[1].split("</td>")[0]
+        assert found.split("<br>") == [line.replace("<", "&lt;").replace(">", "&gt;") for line in expected]
+    assert "jobs ran on" not in render(table(sweep(["a"])), PLAN)
+
+
 def test_where_bits_hurt(page):
     words = text_of(page)
     assert (

@@ -17,7 +17,7 @@ from talon_lib.cost.layers import Layer
 from talon_lib.cost.preset import get_preset, parse_preset
 from talon_lib.cost.work import Arithmetic, NodeWork
 from talon_lib.errors import ConfigError, FormatError
-from talon_lib.sweep import collect
+from talon_lib.sweep import planfile
 from talon_lib.sweep import table as tables
 from talon_lib.sweep.points import Point
 from talon_lib.sweep.rows import Rows
@@ -677,12 +677,12 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "sweep.json"
     path.write_text(content)
     with pytest.raises(FormatError, match=r"sweep\.json: not the sweep\.json of a sweep; talon-dse plan writes one"):
-        collect.read_plan(path)
+        planfile.read_plan(path)
 
 
 def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"sweep\.json: No such file or directory; talon-dse plan writes it"):
-        collect.read_plan(tmp_path / "sweep.json")
+        planfile.read_plan(tmp_path / "sweep.json")
 
 
 def test_the_summary_counts_how_points_ended(results: Path) -> None:

@@ -85,6 +85,17 @@ def test_an_unknown_key_is_named_with_those_that_are_allowed_there(good: dict[st
 
 
 @pytest.mark.parametrize(
+    ("key", "mistyped", "allowed"),
+    [("name", "names", TOP), ("networks.0.graph", "networks.0.grph", NETWORK), ("precisions", "synth.flow", SYNTH)],
+)
+def test_a_mistyped_key_is_said_before_the_one_that_is_missing_for_it(
+    good: dict[str, Any], key: str, mistyped: str, allowed: str
+) -> None:
+    found = message(changed(changed(good, key, ...), mistyped, 1))
+    assert found == f"{mistyped}: unknown key; allowed here: {allowed}"
+
+
+@pytest.mark.parametrize(
     "key", ["name", "networks", "precisions", "networks.0.name", "networks.0.graph", "networks.0.data"]
 )
 def test_a_missing_key_is_named(good: dict[str, Any], key: str) -> None:
@@ -127,6 +138,16 @@ def test_a_single_value_stands_for_a_list_of_it(good: dict[str, Any], key: str) 
     for part in key.split("."):
         at = at[int(part) if part.isdigit() else part]
     assert spec.parse(changed(good, key, at[0])) == spec.parse(changed(good, key, [at[0]]))
+
+
+@pytest.mark.parametrize("named", [["int8"], ["mixed(fc1=int3,*=int8)"], []])
+def test_precisions_by_node_cannot_be_chosen_for_synthesis_by_name(good: dict[str, Any], named: list[str]) -> None:
+    by_node = changed(good, "precisions", {"per_node": ["int3", "int8"]})
+    assert message(changed(by_node, "synth.precisions", named)) == (
+        "synth.precisions: precisions by node are too many to name; leave it out, or list those that you want under "
+        "precisions, as mixed(…)"
+    )
+    assert spec.parse(changed(by_node, "synth.precisions", None)).synth.precisions is None
 
 
 CHOICES = ["synth.flows", "synth.networks", "synth.precisions", "synth.reuse_factors"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sandbox import REPOSITORY, Sandbox
 
-from talon_lib.sweep import chunks, collect, table
+from talon_lib.sweep import chunks, collect, planfile, table
 
 LARGE: dict[str, Any] = {
     "precisions": ["fp32"],
@@ -39,7 +39,7 @@ def test_a_table_that_is_a_folder_is_made_once_read_as_one_and_made_again_where_
     assert rows > table.ROWS_IN_ONE_FILE
     done = sandbox.finish("--", "--notemp")  # so that Snakemake keeps the parts
     assert done.stdout.startswith(f"{rows} points: {rows} ok\n")
-    plan = collect.read_plan(sandbox.results / "sweep.json")
+    plan = planfile.read_plan(sandbox.results / "sweep.json")
     parts = [collect.part_path(sandbox.results, part) for part in chunks.parts(plan)]
     assert sandbox.ran() == {"simulate": 1, "measured": 1, "rows": len(parts), "collect": 1, "report": 1}
 

@@ -64,12 +64,27 @@ def test_versions_that_differ_are_said(swept: Sandbox) -> None:
     assert line.startswith("package numpy: 0.1 then, ")
 
 
+def test_tools_of_nodes_that_differ_are_said(finished: Sandbox) -> None:
+    path = finished.results / "sweep.json"
+    content = json.loads(path.read_text())
+    (node,) = content["provenance"]["nodes"]
+    (compiler,) = node["tools"]["g++"]
+    content["provenance"]["nodes"].append(node | {"host": "elsewhere", "tools": {"g++": ["another g++"]}})
+    path.write_text(json.dumps(content))
+    done = again(finished)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "g++" in line)
+    assert line == f"g++ of the nodes: another g++ and {compiler} then, {compiler} now"
+
+
 def test_everything_that_a_result_may_depend_on_is_in_sweep_json(swept: Sandbox) -> None:
     content = json.loads((swept.results / "sweep.json").read_text())
     assert set(content["fingerprints"]["graphs"]) == set(content["fingerprints"]["data"]) == {"one", "two"}
     made = content["provenance"]
     assert {"numpy", "snakemake", "pyarrow", "pydantic"} <= set(made["environment"])
     assert made["tools"]["g++"] and made["python"] and made["machine"]["cores"]
+    (node,) = made["nodes"]
+    assert node["host"] and node["python"] == made["python"] and node["tools"] == {}  # simulations start no program
     assert content["configuration"]["samples"] == {"calibration": 8, "simulate": 20, "csim": 3}
 
 

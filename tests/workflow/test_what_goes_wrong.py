@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sandbox import BASE, Sandbox, counts
 
-from talon_lib.sweep.collect import read_plan
+from talon_lib.sweep.planfile import read_plan
 
 Run = tuple[Sandbox, subprocess.CompletedProcess[str]]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 from typing import Any
 
@@ -74,13 +76,37 @@ def test_every_project_that_the_table_names_is_there(undisturbed: Run) -> None:
 
 
 def test_a_second_run_runs_nothing(finished: Sandbox) -> None:
-    before, parquet = finished.files(), (finished.results / "metrics.parquet").stat()
+    before, stamps, plan = finished.files(), finished.stamps(), (finished.results / "sweep.json").read_bytes()
     assert finished.planned_jobs() == {}
     done = finished.finish()
     assert finished.ran() == {}
     assert done.stdout.startswith("24 points: 24 ok\n")
     assert finished.files() == before
-    assert (finished.results / "metrics.parquet").stat().st_mtime_ns == parquet.st_mtime_ns
+    assert finished.stamps() == stamps and (finished.results / "sweep.json").read_bytes() == plan
+
+
+def test_the_nodes_that_jobs_ran_on_are_in_sweep_json_and_the_report_and_run_nothing_again(finished: Sandbox) -> None:
+    plan = finished.results / "sweep.json"
+    (here,) = json.loads(plan.read_text())["provenance"]["nodes"]
+    assert here["host"] == socket.gethostname() and len(here["tools"]["g++"]) == 1
+    path = min((finished.results / "records" / "csim").glob("*.json"))
+    record = json.loads(path.read_text())
+    record["node"]["tools"]["g++"] = "g++ of another node"
+    path.write_text(json.dumps(record | {"host": "elsewhere"}))
+    parquet, written = finished.parquet, plan.stat().st_mtime_ns
+    (finished.results / "metrics.parquet").unlink()
+    finished.finish()
+    assert finished.ran() == TABLE
+    nodes = json.loads(plan.read_text())["provenance"]["nodes"]
+    assert {own["host"]: own["tools"]["g++"] for own in nodes} == {
+        socket.gethostname(): here["tools"]["g++"],
+        "elsewhere": ["g++ of another node"],
+    }
+    assert "g++ of another node: elsewhere" in (finished.results / "report.html").read_text()
+    assert finished.parquet == parquet and plan.stat().st_mtime_ns == written
+    stamps = finished.stamps()
+    finished.finish()
+    assert finished.ran() == {} and finished.stamps() == stamps
 
 
 REALLY_RUN = {"one more precision", "one more energy preset", "one more reuse factor"}

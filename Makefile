@@ -14,7 +14,8 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: sweep test cluster cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean clean-results
+.PHONY: sweep test cluster cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean \
+	clean-results
 
 sweep: $(VENV)/sweep.done
 	@talon-dse sweep '$(CONFIG)' $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(RETRY),--retry-failed)

@@ -14,6 +14,8 @@ SEED ?= 1000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
+.NOTPARALLEL:  # one environment, one pip at a time
+
 .PHONY: sweep test cluster cluster-test lint format fast fuzz fuzz-rtl lock schema docs train peers bench clean \
 	clean-results
 

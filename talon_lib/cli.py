@@ -103,6 +103,7 @@ _profile_option = click.option(
     show_default=True,
     help="Snakemake's: where jobs run (docs/cluster.md)",
 )
+_cores_option = click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
 _chunk_option = click.option(
     "--chunk-seconds",
     type=_SECONDS,
@@ -517,13 +518,20 @@ def _stage(name: str, work: Callable[[], dict[str, Any]], output: Path | None, r
 
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@_cores_option
 @click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="the sweep goes below it")
 @_retry_option
 @_chunk_option
 @click.option("--keys", is_flag=True, help="say of each job whether its result is there")
 @click.option("--output", type=_FILE, help="write the plan and what made it (sweep.json) here, and say nothing")
 def plan(
-    config: Path, results: Path, retry_failed: bool, chunk_seconds: float | None, keys: bool, output: Path | None
+    config: Path,
+    cores: int | None,
+    results: Path,
+    retry_failed: bool,
+    chunk_seconds: float | None,
+    keys: bool,
+    output: Path | None,
 ) -> None:
     """Say what a sweep CONFIG (- for standard input) would run: points, jobs, about how long and how much disk."""
     from talon_lib.sweep import chunks, forecast, planfile, points, spec
@@ -539,9 +547,9 @@ def plan(
         planfile.write(made, output)
         return
     folder = results / made.spec.name
-    run = chunks.run_of(made, folder, retry_failed, chunk_seconds)
+    run = chunks.run_of(made, folder, retry_failed, chunk_seconds, cores)
     _print_table(forecast.table(run))
-    for line in forecast.lines(run, folder):
+    for line in forecast.lines(run, folder, cores):
         click.echo(line)
     if keys:
         _print_table(forecast.keys(run))
@@ -578,11 +586,12 @@ def rows(sweep_json: Path, part: str, output: Path) -> None:
 def collect(sweep_json: Path, output: Path) -> None:
     """Join the job results beside SWEEP_JSON into one Parquet table, and note there which nodes made them."""
     from talon_lib.sweep import collect as collecting
-    from talon_lib.sweep import planfile, table
+    from talon_lib.sweep import locks, planfile, table
 
-    made = planfile.read_plan(sweep_json)
-    planfile.note_nodes(sweep_json)
-    collecting.collect(made, sweep_json.parent, output)
+    with locks.table_held(sweep_json.parent):
+        made = planfile.read_plan(sweep_json)
+        planfile.note_nodes(sweep_json)
+        collecting.collect(made, sweep_json.parent, output)
     click.echo(table.summary(output))
 
 
@@ -616,14 +625,16 @@ def calibrate(table: Path, flow: str | None, source: str | None, output: Path | 
 def report(metrics: Path, sweep_json: Path | None, output: Path) -> None:
     """Draw the report of a Parquet table METRICS as one HTML file."""
     from talon_lib.report.html import write_report
+    from talon_lib.sweep import locks
     from talon_lib.sweep.planfile import read_content
 
-    write_report(metrics, read_content(sweep_json or metrics.with_name("sweep.json")), output)
+    with locks.table_held(metrics.parent):
+        write_report(metrics, read_content(sweep_json or metrics.with_name("sweep.json")), output)
 
 
 @cli.command()
 @click.argument("config", type=_FILE)
-@click.option("--cores", type=click.IntRange(1), help="jobs at a time; all cores by default")
+@_cores_option
 @click.option("--results", type=_FOLDER, default=Path("results"), show_default=True, help="the sweep goes below it")
 @_profile_option
 @click.option("--dry-run", is_flag=True, help="say what would run, as talon-dse plan does, and run nothing")
@@ -647,16 +658,18 @@ def sweep(
     Exit 0: every point is in the table, and none failed; 1: some failed or took too long, as their rows say; 2: the
     sweep did not run to its end, and one line says what to do. Further options, after --, go to Snakemake.
     """
+    from talon_lib.sweep import launch as launching
     from talon_lib.sweep import points, spec
-    from talon_lib.sweep.launch import Options, check_place, launch
 
+    options = launching.Options(cores, results, profile, retry_failed, chunk_seconds, snakemake_options, click.echo)
+    launching.check_place(options)
     if dry_run:
-        check_place(Options(cores, results, profile, snakemake=snakemake_options))
-        context.invoke(plan, config=config, results=results, retry_failed=retry_failed, chunk_seconds=chunk_seconds)
+        seconds = launching.chunk_seconds(options)
+        context.invoke(
+            plan, config=config, cores=cores, results=results, retry_failed=retry_failed, chunk_seconds=seconds
+        )
         return
-    options = Options(cores, results, profile, retry_failed, chunk_seconds, snakemake_options, click.echo)
-    check_place(options)
-    _end(context, launch(points.plan(spec.load(config)), options))
+    _end(context, launching.launch(points.plan(spec.load(config)), options))
 
 
 def _end(context: click.Context, outcome: Outcome) -> None:

@@ -74,8 +74,9 @@ class Part:
 class Run:
     """What is to be done for a plan: chunks in the order of stages, and parts (none where one job makes all rows).
 
-    done: jobs by stage whose result is there. planned: whether sweep.json holds the plan. collected: whether the table
-    stands for the results that are there.
+    Chunks of jobs during which a process has died come after all others. done: jobs by stage whose result is there.
+    planned: whether sweep.json holds the plan. collected: whether the table stands for sweep.json and the results that
+    are there; reported: whether the report stands for the table.
     """
 
     plan: Plan
@@ -85,6 +86,7 @@ class Run:
     history: History
     planned: bool
     collected: bool
+    reported: bool
 
     @property
     def complete(self) -> bool:
@@ -159,7 +161,8 @@ def run_of(
         done={stage: len(plan.jobs[stage]) - len(keys) for stage, keys in left.items()},
         history=history,
         planned=planfile.holds(results / PLAN, plan),
-        collected=_stands(results / TABLE, _newest(results)),
+        collected=_stands(results / TABLE, max(_newest(results), _changed(results / PLAN))),
+        reported=0 < _changed(results / TABLE) <= _changed(results / REPORT),
     )
 
 
@@ -226,8 +229,8 @@ def _filled(stage: str, jobs: Iterable[tuple[str, float]], seconds: float, most:
         yield Chunk(stage, tuple(held), total)
 
 
-RUN, PARTS, TABLE = "run", "parts", "metrics.parquet"
-"""Beside the results: what a run is to do, the table in parts, the table."""
+RUN, PARTS, TABLE, REPORT = "run", "parts", "metrics.parquet", "report.html"
+"""Beside the results: what a run is to do, the table in parts, the table, the report."""
 
 
 def write(run: Run, results: Path) -> None:
@@ -309,13 +312,18 @@ def _forget_stale(run: Run, results: Path) -> None:
             path.unlink()
     path = results / TABLE
     # Snakemake takes a table that stands for made, whatever chunks are missing before it
-    if path.exists() and (run.chunks or not run.collected):
+    if path.exists() and not run.complete:
         table.remove(path)
 
 
 def _stands(path: Path, newest: int) -> bool:
     """Whether rows are there and whole, and no result is newer."""
-    return path.exists() and path.stat().st_mtime_ns >= newest and table.is_whole(path)
+    return path.exists() and _changed(path) >= newest and table.is_whole(path)
+
+
+def _changed(path: Path) -> int:
+    """When it was changed, in nanoseconds; 0 where it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _newest(results: Path) -> int:

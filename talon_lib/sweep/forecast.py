@@ -31,20 +31,22 @@ def table(run: Run) -> list[Cells]:
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         seconds, size = seconds + own[0], size + own[1]
     count = 0 if run.complete else len(run.plan.points)
-    parts = 0 if run.complete else max(len(run.parts), 1)
+    rows, reports = (0 if run.complete else len(run.parts) + 1), (0 if run.complete and run.reported else 1)
     own = count * ROW_SECONDS, count * ROW_BYTES
-    lines.append(("rows", f"{len(run.plan.points):,}", "", "", f"{parts:,}", duration(own[0]), amount(own[1])))
-    totals[3] += parts
+    lines.append(("rows", f"{len(run.plan.points):,}", "", "", f"{rows:,}", duration(own[0]), amount(own[1])))
+    lines.append(("report", "", "", "", str(reports), "", ""))
+    totals[3] += rows + reports
     lines.append(("all", "", "", "", f"{totals[3]:,}", duration(seconds + own[0]), amount(size + own[1])))
     return lines
 
 
-def lines(run: Run, results: Path) -> Iterator[str]:
-    """What the numbers stand on, and how long it takes here."""
+def lines(run: Run, results: Path, cores: int | None = None) -> Iterator[str]:
+    """What the numbers stand on, and how long it takes here, on so many cores (all of them by default)."""
     seconds = sum(chunk.seconds for chunk in run.chunks)
     seconds += 0 if run.complete else len(run.plan.points) * ROW_SECONDS
-    cores = own_cores()
-    yield f"{len(run.plan.points):,} points; about {duration(seconds / cores)} on the {cores} cores of this machine"
+    many = cores or own_cores()
+    where = f"{many} {'core' if many == 1 else 'cores'} of this machine"
+    yield f"{len(run.plan.points):,} points; about {duration(seconds / many)} on {where}"
     if run.history.recorded:
         yield f"estimated from {run.history.recorded:,} jobs that have run in {results}, by network and stage"
     else:

@@ -16,12 +16,12 @@ from talon_lib.sweep.search import Study
 
 STUDY = "study.jsonl"
 
-Run = Callable[[Plan, Sequence[Path]], int]
+Runner = Callable[[Plan, Sequence[Path]], int]
 """Runs what is missing of a plan, or what some files alone need, where any are given; returns Snakemake's exit code."""
 
 
 def search(
-    plan: Plan, folder: Path, run: Run, retry_failed: bool, say: Callable[[str], Any]
+    plan: Plan, folder: Path, run: Runner, retry_failed: bool, say: Callable[[str], Any]
 ) -> tuple[int, Iterator[str]]:
     """Run the generations of a search; where one fails, the next call goes on with it.
 
@@ -30,11 +30,12 @@ def search(
     """
     assert plan.spec.search is not None
     path = folder / TABLE
+    others = replace(plan, spec=plan.spec.model_copy(update={"search": None}))  # a budget may grow
+    study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
     if retry_failed:  # a study does not forget what failed: it is told again, of the results that are there
         (folder / STUDY).unlink(missing_ok=True)
         chunks.forget_failures(folder)  # of later generations too, of which nobody knows yet what they ask for
-    others = replace(plan, spec=plan.spec.model_copy(update={"search": None}))  # a budget may grow
-    study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
+        study = Study.open(folder / STUDY, plan.spec.search, plan.space, others.id)
     while asked := study.ask():
         known = study.evaluated
         say(f"search: {len(known)} of {plan.spec.search.budget} points known, {len(asked)} asked for")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,11 +58,6 @@ class Job:
     label: str
     after: str | None = None
     expects: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> str:
-        """The arguments, quoted for a shell."""
-        return shlex.join(self.arguments)
 
 
 @dataclass(frozen=True)

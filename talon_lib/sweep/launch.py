@@ -18,14 +18,15 @@ from typing import Any
 from talon_lib.errors import ConfigError, ToolError
 from talon_lib.files import parse_yaml, remove_leftovers
 from talon_lib.sweep import chunks, collect, generations, planfile, points, records, table
-from talon_lib.sweep.chunks import PARTS, TABLE, Run
+from talon_lib.sweep.chunks import CHUNK_SECONDS, PARTS, REPORT, TABLE, Run
 from talon_lib.sweep.jobs import STAGES
+from talon_lib.sweep.locks import RUN_LOCK, table_held
 from talon_lib.sweep.planfile import PLAN
 from talon_lib.sweep.provenance import COMMAND_VARIABLE, user_command
 
 SNAKEFILE = Path("Snakefile")
 PROFILE = Path("workflow/profiles/default")
-REPORT, LOGS = "report.html", "logs"
+LOGS = "logs"
 
 _WRITTEN = (PARTS, *STAGES, *(f"{records.RECORDS}/{stage}" for stage in STAGES))
 """The folders below the results in which many processes write; that of a job is emptied before the job begins."""
@@ -72,12 +73,13 @@ def prepare(
     """
     if plan.searching:
         raise ConfigError("a search runs in generations, which Snakemake alone does not know: talon-dse sweep runs it")
-    run = chunks.run_of(plan, results, retry_failed, chunk_seconds, cores)
     try:
-        remove_leftovers(results, *(results / place for place in _WRITTEN))
-        if run.chunks or not run.planned:  # what runs now is of today's versions
-            planfile.write(plan, results / PLAN)
-        chunks.write(run, results)
+        with table_held(results):
+            run = chunks.run_of(plan, results, retry_failed, chunk_seconds, cores)
+            remove_leftovers(results, *(results / place for place in _WRITTEN))
+            if run.chunks or not run.planned:  # what runs now is of today's versions
+                planfile.write(plan, results / PLAN)
+            chunks.write(run, results)
     except OSError as error:
         raise ConfigError(f"{results}: cannot write results there ({error.strerror})") from None
     return run
@@ -120,6 +122,13 @@ def _executor(options: Options) -> str:
     return str(given[-1] if given else found or "local")
 
 
+def chunk_seconds(options: Options) -> float | None:
+    """The work of a chunk, where it is not to be of the cores of this machine: as told, or for a cluster."""
+    if options.chunk_seconds is None and _executor(options) != "local":
+        return CHUNK_SECONDS
+    return options.chunk_seconds
+
+
 def launch(plan: points.Plan, options: Options) -> Outcome:
     """Run a planned sweep: what is missing, and no more.
 
@@ -158,16 +167,17 @@ def _run(plan: points.Plan, folder: Path, options: Options, lock: int, only: Seq
 
     Where that is not 0, the table is made here, of what there is.
     """
-    prepare(plan, folder, options.retry_failed, options.chunk_seconds, options.cores)
+    prepare(plan, folder, options.retry_failed, chunk_seconds(options), options.cores)
     environment = {**os.environ, COMMAND_VARIABLE: user_command()}
     if shutil.which("talon-dse") is None:  # started by its path: the jobs find it as well
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
     status = _wait(subprocess.Popen(_command(folder, options, only), pass_fds=[lock], env=environment))
     if status:
-        collect.collect(plan, folder, folder / TABLE)
-        # the next run makes it again: a process that outlives this run may end while the table is made
-        os.utime(folder / TABLE, (0, 0))
-        planfile.note_nodes(folder / PLAN)
+        with table_held(folder):
+            planfile.note_nodes(folder / PLAN)
+            collect.collect(plan, folder, folder / TABLE)
+            # the next run makes it again: a process that outlives this run may end while the table is made
+            os.utime(folder / TABLE, (0, 0))
     return status
 
 
@@ -222,7 +232,7 @@ def hold(folder: Path) -> int:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / RUN_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
     try:

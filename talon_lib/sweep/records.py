@@ -13,7 +13,7 @@ from typing import Any
 from talon_lib.files import write_json
 
 RECORDS = "records"
-"""The folder, beside the results, of what runs have recorded: a file for each chunk that ran."""
+"""The folder, beside the results, of what runs have recorded: a file for each process that ran jobs of a chunk."""
 
 DEFAULT_SECONDS: Mapping[str, float] = {"simulate": 0.5, "project": 0.5, "csim": 5.0, "rtl": 40.0, "synth": 1800.0}
 DEFAULT_BYTES: Mapping[str, float] = {"simulate": 12e3, "project": 700e3, "csim": 1e3, "rtl": 10e6, "synth": 50e6}
@@ -81,9 +81,9 @@ def read(results: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def write(results: Path, stage: str, chunk: str, record: Mapping[str, Any]) -> None:
-    """Keep what a chunk has recorded."""
-    write_json(results / RECORDS / stage / f"{chunk}.json", record)
+def write(results: Path, stage: str, name: str, record: Mapping[str, Any]) -> None:
+    """Keep what a process has recorded of a chunk."""
+    write_json(results / RECORDS / stage / f"{name}.json", record)
 
 
 def _network(label: str) -> str:

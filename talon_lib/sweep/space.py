@@ -83,8 +83,6 @@ class Space:
 
     def locate(self, index: int) -> tuple[str, tuple[int, ...]]:
         """The network and the indices of the point of a number. Raises IndexError where there is none."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"the space has {self.size} points and none at {index}")
         network, start, lengths = self._backwards[self._place(index)]
         rest = int(index) - start
         backwards = []
@@ -94,10 +92,12 @@ class Space:
         return network, tuple(reversed(backwards))
 
     def network(self, index: int) -> str:
-        """The network of the point of a number."""
+        """The network of the point of a number. Raises IndexError where there is none."""
         return self._backwards[self._place(index)][0]
 
     def _place(self, index: int) -> int:
+        if not 0 <= index < self.size:
+            raise IndexError(f"the space has {self.size} points and none at {index}")
         return bisect.bisect_right(self._backwards, index, key=lambda own: own[1]) - 1
 
     @cached_property

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
+import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from talon_lib.errors import ConfigError
 from talon_lib.sweep import chunks, provenance, records
+from talon_lib.sweep.locks import held
 from talon_lib.sweep.results import read_result, result_path
+
+SECONDS_BETWEEN_RECORDS = 5.0
 
 
 def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], Any]) -> None:
@@ -31,38 +35,52 @@ def run(path: Path, call: Callable[[Sequence[str]], Any], say: Callable[[str], A
         raise ConfigError(f"{path}: not a chunk of a sweep; talon-dse sweep writes them") from None
     results = path.absolute().parents[2]
     begun = chunks.started(results, stage)
-    recorded = []
-    start = time.time()
-    for job in sorted(jobs, key=lambda job: job["key"] in begun):  # stable
-        result = result_path(results, stage, job["key"])
-        with _held(chunks.marker(results, stage, job["key"])) as marker:
-            there = result.exists() and "damaged" not in read_result(result, stage)
-            seconds = 0.0 if there else _run(result, job["command"], call)
-            marker.unlink(missing_ok=True)
-        if there:
-            continue
-        status = read_result(result, stage)["status"]
-        size = sum(file.stat().st_size for file in result.with_suffix("").rglob("*") if file.is_file())
-        say(f"{stage} {job['label']} ({job['key']}): {status}, {seconds:.2f} s")
-        size += result.stat().st_size
-        recorded.append({"key": job["key"], "label": job["label"], "seconds": seconds, "bytes": size})
-    if recorded:
-        where = {"host": socket.gethostname(), "start": start, "end": time.time(), "node": provenance.node(stage)}
-        records.write(results, stage, path.stem, {"stage": stage, "jobs": recorded, **where})
+    recorded = _Record(results, stage, path.stem)
+    try:
+        for job in sorted(jobs, key=lambda job: job["key"] in begun):  # stable
+            result = result_path(results, stage, job["key"])
+            with held(chunks.marker(results, stage, job["key"])) as marker:
+                there = result.exists() and "damaged" not in read_result(result, stage)
+                seconds = 0.0 if there else _run(result, job["command"], call)
+                marker.unlink(missing_ok=True)
+            if there:
+                continue
+            status = read_result(result, stage)["status"]
+            size = sum(file.stat().st_size for file in result.with_suffix("").rglob("*") if file.is_file())
+            say(f"{stage} {job['label']} ({job['key']}): {status}, {seconds:.2f} s")
+            size += result.stat().st_size
+            recorded.add({"key": job["key"], "label": job["label"], "seconds": seconds, "bytes": size})
+    finally:
+        with contextlib.suppress(OSError):  # a full disk is said of the result
+            recorded.write()
     path.with_suffix(".done").touch()
 
 
-@contextlib.contextmanager
-def _held(marker: Path) -> Iterator[Path]:
-    """The marker of a job that is at work. One that another process works on, of a killed run, is waited for.
+class _Record:
+    """What this process has run of a chunk, and on which node.
 
-    The lock dies with its process. Where the file system knows no locks, both work, and either result is whole.
+    It is kept at the first job, every few seconds and at the end, so that of a process that is killed the node is known
+    and, but for the last seconds, what its jobs took.
     """
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    with marker.open("a") as held:
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield marker
+
+    def __init__(self, results: Path, stage: str, chunk: str) -> None:
+        self._results, self._stage = results, stage
+        self._name = f"{chunk}.{socket.gethostname()}.{os.getpid()}"  # another process may run the rest of the chunk
+        self._start = time.time()
+        self._jobs: list[dict[str, Any]] = []
+        self._written = (0, -math.inf)  # so many jobs, at that time
+
+    def add(self, job: dict[str, Any]) -> None:
+        self._jobs.append(job)
+        if time.monotonic() - self._written[1] > SECONDS_BETWEEN_RECORDS:
+            self.write()
+
+    def write(self) -> None:
+        if len(self._jobs) > self._written[0]:
+            where = {"host": socket.gethostname(), "start": self._start, "end": time.time()}
+            content = {"stage": self._stage, "jobs": self._jobs, **where, "node": provenance.node(self._stage)}
+            records.write(self._results, self._stage, self._name, content)
+            self._written = (len(self._jobs), time.monotonic())
 
 
 def _run(result: Path, command: Sequence[str], call: Callable[[Sequence[str]], Any]) -> float:

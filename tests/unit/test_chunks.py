@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -348,7 +348,9 @@ def read_index(results: Path) -> dict[str, Any]:
 
 
 def finish(plan: Plan, results: Path, seconds: int = 1_000) -> None:
-    """A result for every job, of that age."""
+    """The plan, and a result for every job, of that age."""
+    planfile.write(plan, results / planfile.PLAN)
+    os.utime(results / planfile.PLAN, (seconds, seconds))
     for stage, own in plan.jobs.items():
         for key in own:
             os.utime(write(results, stage, key, envelope(stage)), (seconds, seconds))
@@ -443,8 +445,25 @@ def aged(path: Path, seconds: int) -> Path:
 def test_a_table_stays_where_nothing_changed(plan: Plan, tmp_path: Path) -> None:
     finish(plan, tmp_path, seconds=1_000)
     path = aged(tmp_path / TABLE, 1_001)
-    assert prepared(plan, tmp_path).chunks == ()
+    assert prepared(plan, tmp_path).complete
     assert path.exists()
+
+
+def test_a_table_goes_that_was_not_made_of_the_plan_that_is_there(plan: Plan, tmp_path: Path) -> None:
+    """A run was killed after it had planned: no job was to run, and the table holds the rows of an earlier plan."""
+    finish(plan, tmp_path, seconds=1_000)
+    path = aged(tmp_path / TABLE, 1_001)
+    os.utime(tmp_path / planfile.PLAN, (1_002, 1_002))
+    assert forecast.table(chunks.run_of(plan, tmp_path))[-1][4] == "2"  # the table, and the report
+    assert not prepared(plan, tmp_path).complete
+    assert not path.exists()
+
+
+def test_a_table_of_another_plan_goes(plan: Plan, tmp_path: Path) -> None:
+    finish(plan, tmp_path, seconds=1_000)
+    path = aged(tmp_path / TABLE, 1_001)
+    assert not prepared(replace(plan, chosen=(0, 1)), tmp_path).complete
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -634,7 +653,9 @@ class Worker:
 
     @property
     def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.results / "records" / self.stage / "chunk.json").read_text())
+        (path,) = (self.results / "records" / self.stage).iterdir()
+        assert path.name == f"chunk.{socket.gethostname()}.{os.getpid()}.json"
+        found: dict[str, Any] = json.loads(path.read_text())
         return found
 
 
@@ -692,10 +713,39 @@ def test_a_call_that_dies_leaves_its_mark_and_no_end(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         own.run()
     assert not own.done and chunks.started(tmp_path, "csim") == {"c"}
+    assert [job["key"] for job in own.record["jobs"]] == ["a", "b"]
     own.dies, own.called = set(), []
     own.run()  # Snakemake tries again: what was done stays
     assert own.called == ["d", "c"] and own.done
     assert chunks.started(tmp_path, "csim") == set()
+
+
+KILLED = """
+import os, pathlib
+from talon_lib.sweep import worker
+
+def call(command):
+    stage, key = command
+    if key == "c":
+        os._exit(9)
+    pathlib.Path(stage, f"{key}.json").write_text(ENVELOPE)
+
+worker.run(pathlib.Path("run/csim/chunk.json"), call, print)
+"""
+
+
+def test_a_process_that_is_killed_leaves_a_record_and_the_next_does_not_take_its_place(tmp_path: Path) -> None:
+    """The rest of a chunk may run on another node, and the table is of both."""
+    own = Worker(tmp_path)
+    script = f"ENVELOPE = {json.dumps(envelope('csim'))!r}\n{KILLED}"
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False).returncode == 9
+    own.run()
+    assert own.called == ["d", "c"]
+    files = sorted((tmp_path / "records/csim").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    killed, ended = (json.loads(path.read_text()) for path in files)
+    assert [job["key"] for job in killed["jobs"]] == ["a"]  # what came at once after it is lost
+    assert [job["key"] for job in ended["jobs"]] == ["d", "c"]
+    assert killed["node"] == ended["node"]
 
 
 def test_a_chunk_of_a_job_that_died_goes_on_to_the_next_run_alone(tmp_path: Path) -> None:
@@ -750,7 +800,7 @@ def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], count: int, dr
         for stage, key in there:
             write(results, stage, key, envelope(stage))
         run = run_of(made, results)
-        header, *stages, rows, total = forecast.table(run)
+        header, *stages, rows, report, total = forecast.table(run)
         said = list(forecast.lines(run, results))
         listed = forecast.keys(run)
     assert [line[0] for line in stages] == [stage for stage in STAGES if counts[stage]]
@@ -762,11 +812,11 @@ def test_the_numbers_of_a_forecast_add_up(counts: dict[str, int], count: int, dr
         expected = number(left) * DEFAULT_SECONDS[stage], number(left) * DEFAULT_BYTES[stage]
         assert (work, disk) == (forecast.duration(expected[0]), forecast.amount(expected[1]))
         seconds, size = seconds + expected[0], size + expected[1]
-    assert (number(rows[1]), number(rows[4])) == (count, max(len(run.parts), 1))
-    assert number(total[4]) == sum(number(line[4]) for line in (*stages, rows))
+    assert (number(rows[1]), number(rows[4])) == (count, len(run.parts) + 1)
+    assert number(total[4]) == sum(number(line[4]) for line in (*stages, rows, report))
     seconds, size = seconds + count * forecast.ROW_SECONDS, size + count * forecast.ROW_BYTES
     assert total[5:] == (forecast.duration(seconds), forecast.amount(size))
-    assert {len(line) for line in (header, *stages, rows, total)} == {7}
+    assert {len(line) for line in (header, *stages, rows, report, total)} == {7}
     assert said[0].startswith(f"{count:,} points; ") and "nothing has run" in said[1]
     assert {(stage, key) for stage, key, state, _ in listed if state == "there"} == there
     assert [(stage, key) for stage, key, *_ in listed] == names

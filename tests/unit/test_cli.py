@@ -515,7 +515,8 @@ def test_plan_counts_points_and_jobs() -> None:
         ["project", "2", "0", "2", "1", "1 s", "1.4 MB"],
         ["csim", "1", "0", "1", "1", "5 s", "1 kB"],
         ["rows", "4", "1", "0 s", "1 kB"],
-        ["all", "4", "7 s", "1.4 MB"],
+        ["report", "1"],
+        ["all", "5", "7 s", "1.4 MB"],
     ]
     assert points[0].startswith("4 points; about ")
     assert source == ["estimated from the example sweep: nothing has run in results/tiny"]

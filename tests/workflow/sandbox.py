@@ -98,6 +98,12 @@ class Sandbox:
             start_new_session=True,
         )
 
+    def spawn(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a program of this Python's environment here, without waiting for it."""
+        return subprocess.Popen(
+            [str(BIN / program), *arguments], **self._how(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
     def sweep(self, *options: str, **path: Any) -> subprocess.CompletedProcess[str]:
         return self.run("talon-dse", "sweep", "sweep.yaml", "--cores", "2", *options, **path)
 

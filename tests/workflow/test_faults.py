@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from sandbox import BIN, QUICK, Gate, Sandbox, counts, leftovers, network, swept
-from test_what_goes_wrong import descendants, wait_for
+from sandbox import BASE, BIN, QUICK, Gate, Sandbox, counts, leftovers, network, swept
+from test_what_goes_wrong import Run, descendants, wait_for
 
 from talon_lib import ir
-from talon_lib.sweep import chunks, launch, points, spec
+from talon_lib.sweep import chunks, launch, locks, points, spec
 
 WITH_PROJECTS: dict[str, Any] = {"stages": {"csim": False}}
 
@@ -186,6 +187,50 @@ def damage(path: Path, how: int) -> None:
     whole = path.read_bytes()
     hollow = b'{"stage": "%s", "status": "ok", "reason": null, "result": {}}' % path.parent.name.encode()
     path.write_bytes([whole[: len(whole) // 2], b"", bytes(range(256)), b"[5]", hollow][how])
+
+
+def at_lock(run: subprocess.Popen[str], folder: Path) -> bool:
+    """Whether it has come to the lock of the table."""
+    with contextlib.suppress(psutil.Error):
+        return any(Path(file.path) == folder / ".table.lock" for file in psutil.Process(run.pid).open_files())
+    return False
+
+
+@pytest.fixture
+def changed(finished: Sandbox, undisturbed: Run) -> tuple[Sandbox, int]:
+    """A sweep that has run and was then given a further preset, and its points with it."""
+    presets = [*BASE["energy_presets"], "45nm_cmos"]
+    finished.configure(energy_presets=presets)
+    return finished, len(undisturbed[0].rows()) // len(BASE["energy_presets"]) * len(presets)
+
+
+def test_a_collect_that_a_killed_run_left_behind_makes_the_table_of_the_next(changed: tuple[Sandbox, int]) -> None:
+    """It would end after the next run, and its table, newer than anything, would be taken for that of this plan."""
+    sandbox, count = changed
+    with locks.table_held(sandbox.results):  # as the next run does while it plans
+        plan, table = "results/tiny/sweep.json", "results/tiny/metrics.parquet"
+        orphan = sandbox.spawn("talon-dse", "collect", plan, f"--output={table}")
+        wait_for(lambda: at_lock(orphan, sandbox.results), orphan)
+        planned = sandbox.run("talon-dse", "plan", "sweep.yaml", f"--output={plan}")
+        assert planned.returncode == 0, planned.stderr
+    said, _ = orphan.communicate(timeout=120)
+    assert (orphan.returncode, said.split(":")[0]) == (0, f"{count} points")
+    assert len(sandbox.rows()) == count
+
+
+def test_a_run_plans_once_a_collect_that_was_left_behind_has_ended(changed: tuple[Sandbox, int]) -> None:
+    sandbox, count = changed
+    plan = (sandbox.results / "sweep.json").read_bytes()
+    with locks.table_held(sandbox.results):  # as that collect does
+        run = sandbox.start()
+        wait_for(lambda: at_lock(run, sandbox.results), run)
+        assert (sandbox.results / "sweep.json").read_bytes() == plan
+        table = sandbox.parquet
+        (sandbox.results / "metrics.parquet").write_bytes(table)  # it ends, with rows of the plan that it read
+    said, error = run.communicate(timeout=120)
+    assert run.returncode == 0, error
+    assert said.startswith(f"{count} points: ")
+    assert len(sandbox.rows()) == count
 
 
 def test_damaged_json_is_made_again(finished: Sandbox) -> None:
@@ -403,14 +448,15 @@ def test_a_sweep_of_many_points_is_taken_up_again_where_its_parts_are_made(sandb
     run.communicate()
     psutil.wait_procs(everything, timeout=60)
     kept = {path.name for path in folder.glob("*.parquet")}
-    assert 0 < len(kept) < 4 and not (sandbox.results / "metrics.parquet").exists()
+    parts = len(json.loads((sandbox.results / chunks.RUN / "index.json").read_text())["parts"])
+    assert 0 < len(kept) < parts and not (sandbox.results / "metrics.parquet").exists()
     assert sandbox.planned_jobs() == {}
 
     cut = sorted(folder.glob("*.parquet"))[0]
     cut.write_bytes(cut.read_bytes()[:-100])
     sandbox.finish()
     ran = sandbox.ran()
-    assert ran == {"rows": 4 - len(kept) + 1, "collect": 1, "report": 1}
+    assert ran == {"rows": parts - len(kept) + 1, "collect": 1, "report": 1}
     assert sandbox.parquet == many.parquet
     assert not any(folder.glob("*.parquet"))
     assert sum(many.ran().values()) <= 2000

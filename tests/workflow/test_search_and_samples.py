@@ -92,9 +92,13 @@ def test_a_search_of_other_objectives_does_not_go_on_with_the_study(sandbox: San
     sandbox.configure(**SPACE, search=SEARCH)
     sandbox.finish()
     sandbox.configure(**SPACE, search={**SEARCH, "objectives": ["accuracy max", "weight_memory_bytes min"]})
-    done = sandbox.sweep()
-    assert done.returncode == 2
-    assert "study.jsonl: a search of other axes, objectives or files; remove it to begin anew" in done.stderr
+    study = sandbox.results / "study.jsonl"
+    before = study.read_bytes()
+    for options in ((), ("--retry-failed",)):
+        done = sandbox.sweep(*options)
+        assert done.returncode == 2
+        assert "study.jsonl: a search of other axes, objectives or files; remove it to begin anew" in done.stderr
+        assert study.read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["random", "sobol"])

@@ -1,0 +1,37 @@
+"""Locks that die with the process that holds them; where the file system knows none, nobody waits."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+RUN_LOCK = ".lock"
+"""In a sweep's folder: held by the run that writes there."""
+
+_TABLE_LOCK = ".table.lock"
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[Path]:
+    """Make the file and hold it; a process that holds it, of a killed run, is waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield path
+
+
+@contextlib.contextmanager
+def table_held(folder: Path) -> Iterator[None]:
+    """Let one process at a time plan the sweep in a folder, collect its table or draw its report.
+
+    So that a process that a killed run left behind ends before the next run begins, or makes what that has planned. A
+    folder in which no sweep has run is left as it is.
+    """
+    with contextlib.ExitStack() as stack:
+        if (folder / RUN_LOCK).exists():
+            with contextlib.suppress(OSError):  # a folder that is read-only holds nothing that could be overwritten
+                stack.enter_context(held(folder / _TABLE_LOCK))
+        yield

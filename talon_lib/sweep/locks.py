@@ -10,7 +10,8 @@ from pathlib import Path
 RUN_LOCK = ".lock"
 """In a sweep's folder: held by the run that writes there."""
 
-_TABLE_LOCK = ".table.lock"
+TABLE_LOCK = ".table.lock"
+"""Beside it: held by the process that plans, collects or reports."""
 
 
 @contextlib.contextmanager
@@ -33,5 +34,5 @@ def table_held(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if (folder / RUN_LOCK).exists():
             with contextlib.suppress(OSError):  # a folder that is read-only holds nothing that could be overwritten
-                stack.enter_context(held(folder / _TABLE_LOCK))
+                stack.enter_context(held(folder / TABLE_LOCK))
         yield

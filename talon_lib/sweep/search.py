@@ -82,8 +82,11 @@ class Study:
         Path(f"{path}.lock").unlink(missing_ok=True)  # of a process that was killed: Optuna would wait for it
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
         what = _digest(search, space, identity)
-        directions = [objective.direction for objective in search.goals]
-        stored = optuna.create_study(storage=storage, study_name="search", directions=directions, load_if_exists=True)
+        try:  # create_study would write a line into the journal whenever it is opened
+            stored = optuna.load_study(storage=storage, study_name="search")
+        except KeyError:
+            directions = [objective.direction for objective in search.goals]
+            stored = optuna.create_study(storage=storage, study_name="search", directions=directions)
         known = stored.user_attrs.get(IDENTITY)
         if known is None and not stored.get_trials(deepcopy=False):
             stored.set_user_attr(IDENTITY, what)

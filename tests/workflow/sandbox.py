@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from talon_lib import ir
+from talon_lib.sweep.locks import RUN_LOCK, TABLE_LOCK
 
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -204,7 +205,12 @@ def swept(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]) -> 
 def leftovers(sandbox: Sandbox) -> list[str]:
     """Hidden files in the folders of results: temporary ones, and markers of jobs at work."""
     folders = [sandbox.results / name for name in ("simulate", "project", "csim", "parts", "run")]
-    return [str(path) for folder in (sandbox.results, *folders) for path in folder.glob(".*") if path.name != ".lock"]
+    return [
+        str(path)
+        for folder in (sandbox.results, *folders)
+        for path in folder.glob(".*")
+        if path.name not in (RUN_LOCK, TABLE_LOCK)
+    ]
 
 
 GATE = """#!{python}

@@ -192,7 +192,7 @@ def damage(path: Path, how: int) -> None:
 def at_lock(run: subprocess.Popen[str], folder: Path) -> bool:
     """Whether it has come to the lock of the table."""
     with contextlib.suppress(psutil.Error):
-        return any(Path(file.path) == folder / ".table.lock" for file in psutil.Process(run.pid).open_files())
+        return any(Path(file.path) == folder / locks.TABLE_LOCK for file in psutil.Process(run.pid).open_files())
     return False
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import importlib.util
-import itertools
 import os
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from talon_lib.errors import ConfigError, ToolError
 from talon_lib.files import parse_yaml, remove_leftovers
@@ -31,8 +31,8 @@ LOGS = "logs"
 _WRITTEN = (PARTS, *STAGES, *(f"{records.RECORDS}/{stage}" for stage in STAGES))
 """The folders below the results in which many processes write; that of a job is emptied before the job begins."""
 
-BUILT_IN = ("local", "dryrun", "touch")
-"""Executors of Snakemake that are no plugins."""
+LOCAL = "local"
+"""Snakemake's executor on this machine, which is no plugin."""
 
 RUN_FOLDER = "run_folder"
 """The key by which the workflow is told where the results and the plan of the sweep are."""
@@ -81,7 +81,7 @@ def prepare(
                 planfile.write(plan, results / PLAN)
             chunks.write(run, results)
     except OSError as error:
-        raise ConfigError(f"{results}: cannot write results there ({error.strerror})") from None
+        raise ConfigError(f"{results}: cannot write results there ({error.strerror or error})") from None
     return run
 
 
@@ -101,12 +101,19 @@ def check_place(options: Options) -> None:
     if not (options.profile / "config.yaml").is_file():
         raise ConfigError(f"--profile: {options.profile} has no config.yaml; see docs/cluster.md")
     executor = _executor(options)
+    if executor in ("dryrun", "touch"):
+        raise ConfigError(f"executor {executor} is not for Snakemake here: talon-dse plan says what would run")
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
-    if executor not in BUILT_IN and not (plugin.isidentifier() and importlib.util.find_spec(plugin)):
+    if executor != LOCAL and not (plugin.isidentifier() and importlib.util.find_spec(plugin)):
         raise ConfigError(
             f"executor {executor}: Snakemake's plugin for it is not installed; `make cluster` installs slurm and "
             f"cluster-generic, `pip install {plugin.replace('_', '-')}` this one alone"
         )
+
+
+class _Options(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"Snakemake's options: {message}")
 
 
 def _executor(options: Options) -> str:
@@ -117,14 +124,15 @@ def _executor(options: Options) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     found = profile.get("executor") if isinstance(profile, dict) else None
-    words = [word for option in options.snakemake for word in option.split("=", 1)]
-    given = [value for name, value in itertools.pairwise(words) if name in ("-e", "--executor")]
-    return str(given[-1] if given else found or "local")
+    parser = _Options(add_help=False)
+    parser.add_argument("-e", "--executor")
+    given, _ = parser.parse_known_args(options.snakemake)
+    return str(found or LOCAL) if given.executor is None else str(given.executor)
 
 
 def chunk_seconds(options: Options) -> float | None:
     """The work of a chunk, where it is not to be of the cores of this machine: as told, or for a cluster."""
-    if options.chunk_seconds is None and _executor(options) != "local":
+    if options.chunk_seconds is None and _executor(options) != LOCAL:
         return CHUNK_SECONDS
     return options.chunk_seconds
 
@@ -234,7 +242,7 @@ def hold(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / RUN_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write results there ({error.strerror})") from None
+        raise ConfigError(f"{folder}: cannot write results there ({error.strerror or error})") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -40,6 +40,8 @@ def read_content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         content["configuration"]["stages"], content["fingerprints"]["graphs"]
+        if not isinstance(content.get("provenance", {}), dict):
+            raise TypeError
     except OSError as error:
         raise FormatError(f"{path}: {error.strerror}; talon-dse plan writes it") from None
     except (ValueError, KeyError, TypeError):

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def nodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             identity, tools = tuple(own[key] for key in _NODE), dict(own["tools"])
         except (KeyError, TypeError, ValueError):
             continue
-        if all(isinstance(value, str) for value in (*identity, *tools, *filter(None, tools.values()))):
+        if all(isinstance(value, str) for value in (*identity, *tools, *_said(tools))):
             known = found[identity]
             for name, said in tools.items():
                 known[name].add(said)
@@ -107,6 +107,25 @@ def nodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         | {"tools": {name: sorted(said, key=str) for name, said in sorted(known.items())}}
         for identity, known in sorted(found.items())
     ]
+
+
+def _said(tools: Mapping[str, Any]) -> list[Any]:
+    return [value for value in tools.values() if value is not None]
+
+
+def noted(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The nodes in a provenance, as :func:`nodes` makes them; what is not like that is left out."""
+    found = made.get("nodes")
+    return [own for own in found if _is_node(own)] if isinstance(found, list) else []
+
+
+def _is_node(own: Any) -> bool:
+    if not isinstance(own, Mapping) or not isinstance(own.get("tools"), Mapping):
+        return False
+    lists = own["tools"].values()
+    versions = [value for found in lists if isinstance(found, list) for value in found if value is not None]
+    texts = [own.get(key) for key in _NODE] + versions
+    return all(isinstance(found, list) for found in lists) and all(isinstance(text, str) for text in texts)
 
 
 def facts(found: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -125,7 +144,7 @@ def node_lines(made: Mapping[str, Any]) -> Iterator[str]:
 
     Nodes that ran other stages know other tools, and do not differ by that alone.
     """
-    found: Sequence[Mapping[str, Any]] = made.get("nodes", ())
+    found = noted(made)
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     alike = all(len(versions) == 1 for versions in facts(found).values())
     for own in found:

@@ -14,7 +14,7 @@ from talon_lib.errors import ConfigError, ToolError
 from talon_lib.sweep import jobs, planfile, points, spec, table
 from talon_lib.sweep.chunks import TABLE
 from talon_lib.sweep.launch import Options, check_place, launch
-from talon_lib.sweep.provenance import digest, facts
+from talon_lib.sweep.provenance import digest, facts, noted
 from talon_lib.sweep.schema import SCHEMA
 
 
@@ -116,7 +116,7 @@ def _changed(content: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
 
 def _changed_nodes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Lines on what nodes had then and have not now, where the machines that planned do not say the same already."""
-    then, here = facts(before.get("nodes", ())), facts(now.get("nodes", ()))
+    then, here = facts(noted(before)), facts(noted(now))
     for name in sorted((then.keys() & here.keys()) - {"system"}):  # a kernel is no tool
         said = all(found[name] == [_planned_with(made, name)] for found, made in ((then, before), (here, now)))
         if then[name] != here[name] and not said:

@@ -194,7 +194,7 @@ def is_whole(path: Path) -> bool:
 
 def remove(path: Path) -> None:
     """Remove a table of either form."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

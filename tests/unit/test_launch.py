@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from talon_lib.errors import ConfigError
-from talon_lib.sweep import launch
+from talon_lib.sweep import chunks, launch
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def test_an_executor_without_its_plugin_is_refused_with_what_to_install(clone: P
     assert str(error.value) == refused("far-away", "snakemake-executor-plugin-far-away")
 
 
-@pytest.mark.parametrize("options", [("--executor", "near"), ("--executor=near",), ("--retries=1", "-e", "near")])
+OPTIONS = [("--executor", "near"), ("--executor=near",), ("--retries=1", "-e", "near"), ("-enear",), ("--exec", "near")]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 def test_an_executor_among_the_options_counts_more_than_the_profile_s(clone: Path, options: tuple[str, ...]) -> None:
     (clone / "profile" / "config.yaml").write_text("executor: local\n")
     check()
@@ -55,9 +58,26 @@ def test_a_name_that_no_package_can_have_is_refused_too(clone: Path, name: str) 
         check("--executor", name)
 
 
-@pytest.mark.parametrize("name", ["local", "dryrun", "touch"])
-def test_what_snakemake_brings_itself_needs_no_plugin(clone: Path, name: str) -> None:
-    check("--executor", name)
+@pytest.mark.parametrize("name", ["dryrun", "touch"])
+def test_an_executor_that_runs_nothing_is_refused(clone: Path, name: str) -> None:
+    expected = f"executor {name} is not for Snakemake here: talon-dse plan says what would run"
+    with pytest.raises(ConfigError, match=f"^{expected}$"):
+        check("--executor", name)
+    (clone / "profile" / "config.yaml").write_text(f"executor: {name}\n")
+    with pytest.raises(ConfigError, match=f"^{expected}$"):
+        check()
+
+
+def test_an_option_without_its_value_is_one_line(clone: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^Snakemake's options: argument -e/--executor: expected one argument$"):
+        check("-e")
+
+
+def test_chunks_of_a_cluster_are_not_cut_by_the_cores_of_this_machine(clone: Path) -> None:
+    profile = Path("profile")
+    assert launch.chunk_seconds(launch.Options(profile=profile)) is None
+    assert launch.chunk_seconds(launch.Options(profile=profile, snakemake=("-e", "slurm"))) == chunks.CHUNK_SECONDS
+    assert launch.chunk_seconds(launch.Options(profile=profile, snakemake=("-e", "slurm"), chunk_seconds=7.0)) == 7.0
 
 
 def test_a_plugin_that_is_installed_is_found(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,7 @@ def test_the_order_and_number_of_records_change_nothing(order: list[int], times:
         record(python=None),
         record() | {"node": record()["node"] | {"tools": [1]}},
         record() | {"node": record()["node"] | {"tools": {"g++": 12}}},
+        record() | {"node": record()["node"] | {"tools": {"g++": []}}},
     ],
 )
 def test_a_record_that_says_nothing_of_its_node_is_passed_over(damaged: dict[str, Any]) -> None:
@@ -205,3 +206,11 @@ def test_what_is_said_of_the_machine_that_plans_is_not_said_of_its_nodes_again()
     assert changed([record(tools={"g++": NEW})], [record(tools={"g++": OLD})], OLD) == [
         f"tool g++: {NEW} then, {OLD} now"
     ]
+
+
+@pytest.mark.parametrize("odd", [None, 3, "n1", [{}], [3], [{"tools": {"g++": "12"}}], [{"tools": {"g++": [12]}}]])
+def test_nodes_that_are_none_are_left_out(odd: Any) -> None:
+    assert provenance.noted({"nodes": odd}) == []
+    assert list(provenance.node_lines({"nodes": odd})) == []
+    good = provenance.nodes([record()])
+    assert provenance.noted({"nodes": [*good, *(odd if isinstance(odd, list) else [])]}) == good

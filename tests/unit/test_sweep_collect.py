@@ -672,7 +672,10 @@ def test_a_table_with_other_columns_is_of_another_version(tmp_path: Path) -> Non
         tables.read(tmp_path / "m.parquet")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"points": []}', '{"points": [], "configuration": {}}'])
+ODD = '{"configuration": {"stages": {}}, "fingerprints": {"graphs": {}}, "provenance": []}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"points": []}', '{"points": [], "configuration": {}}', ODD])
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "sweep.json"
     path.write_text(content)

@@ -463,3 +463,10 @@ def test_the_examples_of_the_document_run(form, small, tmp_path, monkeypatch):
         file = next(Path("metrics.parquet").rglob("*.parquet"))
         meaning = meaning.replace("metrics.parquet", str(file))
     assert last(meaning)[0] == told["energy_uj"]
+
+
+def test_a_link_to_a_table_is_removed_and_the_table_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "network=a").mkdir(parents=True)
+    (tmp_path / "table").symlink_to("folder")
+    table.remove(tmp_path / "table")
+    assert not (tmp_path / "table").is_symlink() and (tmp_path / "folder" / "network=a").is_dir()

@@ -40,14 +40,17 @@ def left(path: Path, age: float = 0.0) -> Path:
 
 def test_what_processes_of_this_machine_left_goes_at_once_and_what_they_write_stays(tmp_path: Path, dead: int) -> None:
     here = socket.gethostname()
-    gone = [f".a.json.{here}.{dead}", f".metrics.parquet.{here}.{dead}.old", f".key.{here}.{dead}/made"]
+    mine = f"talon-{dead}-{here}"
+    gone = [f".a.json.{mine}", f".metrics.parquet.{mine}.old", f".key.{mine}/made"]
     stays = [
         beside(tmp_path / "b.json").name,  # ours
-        f".c.json.{here}.1",  # somebody else's
-        f".d.json.{here}.{10**30}",
+        f".c.json.talon-1-{here}",  # somebody else's
+        f".d.json.talon-{10**30}-{here}",
+        f".e.json.talon-{dead}-other.{here}",  # of another machine
+        f".f.json.{here}.{dead}",
         ".lock",
         f".{dead}.started",
-        f"e.json.{here}.{dead}",
+        f"g.json.{mine}",
     ]
     for name in (*gone, *stays):
         left(tmp_path / name)
@@ -56,12 +59,15 @@ def test_what_processes_of_this_machine_left_goes_at_once_and_what_they_write_st
 
 
 def test_what_processes_of_other_machines_left_goes_after_a_day_without_a_change(tmp_path: Path, dead: int) -> None:
-    names = (f".a.json.elsewhere.{dead}", f".key.elsewhere.{dead}/made")
+    names = (f".a.json.talon-{dead}-elsewhere", f".key.talon-{dead}-elsewhere/made")
     gone = [left(tmp_path / name, LEFT_AFTER + 60) for name in names]
     stays = [left(tmp_path / name.replace("elsewhere", "far"), LEFT_AFTER - 60) for name in names]
     os.utime(stays[1].parent, (0, 0))  # a tool writes into a file that was there
-    os.utime(tmp_path)
+    others = [
+        left(tmp_path / name, 9 * LEFT_AFTER) for name in (".python-3.11", ".backup.2024/notes", ".venv.3.11/bin")
+    ]
     remove_leftovers(tmp_path)
+    assert all(path.exists() for path in others)
     assert [path.exists() for path in gone] == [False, False] and not gone[1].parent.exists()
     assert [path.exists() for path in stays] == [True, True]
 

@@ -27,8 +27,9 @@ def prepare(config, folder):
     from talon_lib.sweep import launch, points, spec
 
     try:
+        plan = points.plan(spec.parse(config))
         launch.hold(folder)  # until this process ends
-        launch.prepare(points.plan(spec.parse(config)), folder)
+        launch.prepare(plan, folder)
     except TalonError as error:
         raise WorkflowError(str(error)) from None
 

@@ -98,11 +98,6 @@ class Workload:
         """What the inputs of a run depend on, beside how many samples there are; canonical JSON, as all identities."""
         return canonical([self.resolved.data, self.network.encoding.describe(), self.steps])
 
-    @cached_property
-    def name(self) -> str:
-        """The name of the network."""
-        return canonical(self.network.name)
-
     def types(self, precision: Precision) -> str:
         """What the number types of the network depend on."""
         calibrated = precision.finds_scales(self.resolved.bringing)
@@ -143,7 +138,7 @@ class Stem:
         self.precision = precision
         self._spec = workload.spec
         self._types = workload.types(precision)
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], str] = {}
 
     @cached_property
     def has_hardware(self) -> bool:
@@ -182,12 +177,12 @@ class Stem:
     def _key(self, stage: str, design: Design) -> str:
         if stage == "synth":
             return digest(stage, STAGE_VERSIONS[stage], self._key("project", design), sorted(self._spec.synth.steps))
-        identity = canonical([stage, *self._identity(stage, design)])
-        if identity not in self._keys:  # designs that differ in what the stage does not depend on have a job in common
-            own = listed(self._types, identity.partition(",")[2][:-1])
+        identity = canonical(self._identity(stage, design))[1:-1]
+        if (stage, identity) not in self._keys:  # designs that differ in what the stage does not depend on share a job
             run = "[]" if stage == "project" else self.workload.run
-            self._keys[identity] = digest_of(canonical(stage), canonical(STAGE_VERSIONS[stage]), own, run)
-        return self._keys[identity]
+            head = canonical(stage), canonical(STAGE_VERSIONS[stage])
+            self._keys[stage, identity] = digest_of(*head, listed(self._types, identity), run)
+        return self._keys[stage, identity]
 
     def _identity(self, stage: str, design: Design) -> list[Any]:
         """What a job depends on, beside number types and run."""

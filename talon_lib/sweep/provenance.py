@@ -135,7 +135,7 @@ def facts(found: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
         for name in ("python", "system", "packages"):
             said[name].add(own[name])
         for name, versions in own["tools"].items():
-            said[name] |= {version or f"{name} unknown" for version in versions}
+            said[name] |= {version or f"{name} not found" for version in versions}
     return {name: sorted(versions) for name, versions in said.items()}
 
 

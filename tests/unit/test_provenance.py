@@ -107,7 +107,7 @@ def test_a_program_that_became_another_on_one_host_is_seen() -> None:
 def test_a_tool_that_one_node_lacks_makes_it_another() -> None:
     assert lines(record("n1", {"vivado": "vivado 1"}), record("n2", {"vivado": None})) == [
         "1 node with Python 3.11.2, Linux, vivado 1: n1",
-        "1 node with Python 3.11.2, Linux, vivado unknown: n2",
+        "1 node with Python 3.11.2, Linux, vivado not found: n2",
     ]
 
 

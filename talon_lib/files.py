@@ -19,7 +19,7 @@ from talon_lib.errors import ConfigError
 
 def beside(path: Path) -> Path:
     """A temporary name in the folder of ``path`` that no other process takes, on other machines neither."""
-    return path.with_name(f".{path.name}.talon-{os.getpid()}-{socket.gethostname()}")
+    return path.with_name(f".{path.name}.talon-{socket.gethostname()}-{os.getpid()}")
 
 
 LEFT_AFTER = 86400.0
@@ -43,10 +43,10 @@ def remove_leftovers(*folders: Path) -> None:
 
 def _is_left(path: Path) -> bool:
     """Whether it has a name of :func:`beside` and nobody will put it in its place any more."""
-    if (named := re.fullmatch(r"\..+\.talon-(\d+)-(.+?)(\.old)?", path.name)) is None:
+    if (named := re.fullmatch(r"\..+\.talon-(.+)-(\d+)(\.old)?", path.name)) is None:
         return False
-    if named[2] == socket.gethostname():
-        return not _lives(int(named[1]))
+    if named[1] == socket.gethostname():
+        return not _lives(int(named[2]))
     try:
         return max(own.lstat().st_mtime for own in (path, *path.rglob("*"))) < time.time() - LEFT_AFTER
     except FileNotFoundError:  # somebody does

@@ -523,7 +523,7 @@ def test_a_run_removes_what_killed_processes_have_left_but_not_the_marks_of_jobs
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     places = ["", "csim", "parts", "records/csim"]
-    left = [tmp_path / place / f".x.json.talon-{dead.pid}-{socket.gethostname()}" for place in places]
+    left = [tmp_path / place / f".x.json.talon-{socket.gethostname()}-{dead.pid}" for place in places]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

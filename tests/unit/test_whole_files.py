@@ -40,13 +40,13 @@ def left(path: Path, age: float = 0.0) -> Path:
 
 def test_what_processes_of_this_machine_left_goes_at_once_and_what_they_write_stays(tmp_path: Path, dead: int) -> None:
     here = socket.gethostname()
-    mine = f"talon-{dead}-{here}"
+    mine = f"talon-{here}-{dead}"
     gone = [f".a.json.{mine}", f".metrics.parquet.{mine}.old", f".key.{mine}/made"]
     stays = [
         beside(tmp_path / "b.json").name,  # ours
-        f".c.json.talon-1-{here}",  # somebody else's
-        f".d.json.talon-{10**30}-{here}",
-        f".e.json.talon-{dead}-other.{here}",  # of another machine
+        f".c.json.talon-{here}-1",  # somebody else's
+        f".d.json.talon-{here}-{10**30}",
+        *(f".e.json.talon-{other}-{dead}" for other in (f"other.{here}", f"{here}.old", f"{here}-2")),
         f".f.json.{here}.{dead}",
         ".lock",
         f".{dead}.started",
@@ -59,7 +59,7 @@ def test_what_processes_of_this_machine_left_goes_at_once_and_what_they_write_st
 
 
 def test_what_processes_of_other_machines_left_goes_after_a_day_without_a_change(tmp_path: Path, dead: int) -> None:
-    names = (f".a.json.talon-{dead}-elsewhere", f".key.talon-{dead}-elsewhere/made")
+    names = (f".a.json.talon-elsewhere-{dead}", f".key.talon-elsewhere-{dead}/made")
     gone = [left(tmp_path / name, LEFT_AFTER + 60) for name in names]
     stays = [left(tmp_path / name.replace("elsewhere", "far"), LEFT_AFTER - 60) for name in names]
     os.utime(stays[1].parent, (0, 0))  # a tool writes into a file that was there

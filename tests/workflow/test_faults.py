@@ -300,7 +300,7 @@ def test_what_is_left_of_a_project_that_was_being_written_is_no_obstacle(
     result = sorted((sandbox.results / "project").glob("*.json"))[0]
     result.unlink()
     (result.with_suffix("") / "hls4ml_config.json").unlink()
-    before = sandbox.results / "project" / f".{result.name}.elsewhere.1"
+    before = sandbox.results / "project" / f".{result.name}.talon-elsewhere-1"
     before.write_text('{"half":')
     assert sandbox.finish().stdout.startswith("24 points: 24 ok\n")
     assert sandbox.parquet == with_projects.parquet

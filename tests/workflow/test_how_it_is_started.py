@@ -84,6 +84,14 @@ def test_a_sweep_leaves_plain_snakemake_alone_that_is_running(sandbox: Sandbox, 
     assert leftovers(sandbox) == []
 
 
+@pytest.mark.parametrize("config", [(), ("--config", "name=../out")], ids=str)
+def test_plain_snakemake_makes_no_folder_for_a_sweep_that_cannot_be(sandbox: Sandbox, config: tuple[str, ...]) -> None:
+    (sandbox.path / "empty.yaml").write_text("energy_presets: [zcu102]\n")
+    plain = sandbox.run("snakemake", "--cores", "1", "--configfile", "empty.yaml", *config)
+    assert plain.returncode == 1 and "Traceback" not in plain.stderr
+    assert not (sandbox.path / "results").exists() and not (sandbox.path / "out").exists()
+
+
 NOT_FOR_SNAKEMAKE = {
     "-n": "-n",
     "-nq": "-nq",

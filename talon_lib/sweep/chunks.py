@@ -20,7 +20,8 @@ from pathlib import Path
 
 from talon_lib.files import write_json
 from talon_lib.sweep import planfile, table
-from talon_lib.sweep.jobs import STAGES, Job, digest
+from talon_lib.sweep.digests import digest
+from talon_lib.sweep.jobs import STAGES, Job
 from talon_lib.sweep.planfile import PLAN
 from talon_lib.sweep.points import Plan
 from talon_lib.sweep.records import History
@@ -75,8 +76,9 @@ class Run:
     """What is to be done for a plan: chunks in the order of stages, and parts (none where one job makes all rows).
 
     Chunks of jobs during which a process has died come after all others. done: jobs by stage whose result is there.
-    planned: whether sweep.json holds the plan. collected: whether the table stands for sweep.json and the results that
-    are there; reported: whether the report stands for the table.
+    newest: when the newest result was written, in nanoseconds. planned: whether sweep.json holds the plan. collected:
+    whether the table stands for sweep.json and the results that are there; reported: whether the report stands for the
+    table.
     """
 
     plan: Plan
@@ -84,6 +86,7 @@ class Run:
     parts: tuple[Part, ...]
     done: Mapping[str, int]
     history: History
+    newest: int
     planned: bool
     collected: bool
     reported: bool
@@ -154,14 +157,16 @@ def run_of(
         work = sum(sum(seconds[stage]) for stage in CHEAP)
         chunk_seconds = min(CHUNK_SECONDS, max(work / (CHUNKS_OF_A_CORE * (cores or own_cores())), SHORT_CHUNK_SECONDS))
     every = parts(plan)
+    newest = max((_changed(path) for stage in STAGES for path in (results / stage).glob("*.json")), default=0)
     return Run(
         plan,
         tuple(_chunks(left, seconds, suspects, chunk_seconds)),
         every if len(every) > 1 else (),
         done={stage: len(plan.jobs[stage]) - len(keys) for stage, keys in left.items()},
         history=history,
+        newest=newest,
         planned=planfile.holds(results / PLAN, plan),
-        collected=_stands(results / TABLE, max(_newest(results), _changed(results / PLAN))),
+        collected=_stands(results / TABLE, max(newest, _changed(results / PLAN))),
         reported=0 < _changed(results / TABLE) <= _changed(results / REPORT),
     )
 
@@ -236,7 +241,8 @@ RUN, PARTS, TABLE, REPORT = "run", "parts", "metrics.parquet", "report.html"
 def write(run: Run, results: Path) -> None:
     """Write the folder ``run``, in the place of that of an earlier run, and take away what results no longer stand for.
 
-    Parts and table go where a chunk is still to be run, or a result is newer than they are: they hold other rows.
+    Parts and table go where a chunk is still to be run, or a result is newer than they are, and the table where the
+    plan is: they hold other rows.
     """
     folder = results / RUN
     shutil.rmtree(folder, ignore_errors=True)
@@ -305,10 +311,9 @@ def started(results: Path, stage: str) -> set[str]:
 
 def _forget_stale(run: Run, results: Path) -> None:
     """Remove parts and a table that hold other rows than the results would make, or are damaged."""
-    newest = _newest(results)
     kept = {f"{part.key}.parquet" for part in run.parts}
     for path in (results / PARTS).glob("*.parquet"):
-        if run.chunks or path.name not in kept or not _stands(path, newest):
+        if run.chunks or path.name not in kept or not _stands(path, run.newest):
             path.unlink()
     path = results / TABLE
     # Snakemake takes a table that stands for made, whatever chunks are missing before it
@@ -317,15 +322,10 @@ def _forget_stale(run: Run, results: Path) -> None:
 
 
 def _stands(path: Path, newest: int) -> bool:
-    """Whether rows are there and whole, and no result is newer."""
+    """Whether rows are there and whole, and nothing that they are made of is newer."""
     return path.exists() and _changed(path) >= newest and table.is_whole(path)
 
 
 def _changed(path: Path) -> int:
     """When it was changed, in nanoseconds; 0 where it is not there."""
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _newest(results: Path) -> int:
-    """When the newest result was written, in nanoseconds."""
-    return max((path.stat().st_mtime_ns for stage in STAGES for path in (results / stage).glob("*.json")), default=0)

@@ -30,9 +30,8 @@ def table(run: Run) -> list[Cells]:
         lines.append((stage, *map("{:,}".format, numbers), duration(own[0]), amount(own[1])))
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
         seconds, size = seconds + own[0], size + own[1]
-    count = 0 if run.complete else len(run.plan.points)
     rows, reports = (0 if run.complete else len(run.parts) + 1), (0 if run.complete and run.reported else 1)
-    own = count * ROW_SECONDS, count * ROW_BYTES
+    own = _rows(run) * ROW_SECONDS, _rows(run) * ROW_BYTES
     lines.append(("rows", f"{len(run.plan.points):,}", "", "", f"{rows:,}", duration(own[0]), amount(own[1])))
     lines.append(("report", "", "", "", str(reports), "", ""))
     totals[3] += rows + reports
@@ -42,8 +41,7 @@ def table(run: Run) -> list[Cells]:
 
 def lines(run: Run, results: Path, cores: int | None = None) -> Iterator[str]:
     """What the numbers stand on, and how long it takes here, on so many cores (all of them by default)."""
-    seconds = sum(chunk.seconds for chunk in run.chunks)
-    seconds += 0 if run.complete else len(run.plan.points) * ROW_SECONDS
+    seconds = sum(chunk.seconds for chunk in run.chunks) + _rows(run) * ROW_SECONDS
     many = cores or own_cores()
     where = f"{many} {'core' if many == 1 else 'cores'} of this machine"
     yield f"{len(run.plan.points):,} points; about {duration(seconds / many)} on {where}"
@@ -51,6 +49,11 @@ def lines(run: Run, results: Path, cores: int | None = None) -> Iterator[str]:
         yield f"estimated from {run.history.recorded:,} jobs that have run in {results}, by network and stage"
     else:
         yield f"estimated from the example sweep: nothing has run in {results}"
+
+
+def _rows(run: Run) -> int:
+    """The rows that are to be made."""
+    return 0 if run.complete else len(run.plan.points)
 
 
 def keys(run: Run) -> list[Cells]:

@@ -7,7 +7,6 @@ not run again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from talon_lib.hls.boards import resolve_part
 from talon_lib.precision import Precision
 from talon_lib.rtl.yosys import NO_DSP, family_of
+from talon_lib.sweep.digests import canonical, digest, digest_of, listed
 from talon_lib.sweep.spec import Network, SweepSpec
 
 STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, "estimate": 3, "energy": 2}
@@ -24,24 +24,6 @@ STAGE_VERSIONS = {"simulate": 5, "project": 3, "csim": 2, "rtl": 2, "synth": 1, 
 
 STAGES = ("simulate", "project", "csim", "rtl", "synth")
 """Those that run as jobs."""
-
-canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-"""Plain data in canonical JSON."""
-
-
-def digest(*parts: Any) -> str:
-    """16 hexadecimal digits of the SHA-256 over the parts in canonical JSON."""
-    return digest_of(*map(canonical, parts))
-
-
-def digest_of(*texts: str) -> str:
-    """The digest of parts that are in canonical JSON already: a million of them take seconds, not a minute."""
-    return hashlib.sha256(listed(*texts).encode()).hexdigest()[:16]
-
-
-def listed(*texts: str) -> str:
-    """The list of values that are in canonical JSON, in canonical JSON."""
-    return f"[{','.join(texts)}]"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -20,7 +18,7 @@ from talon_lib.files import parse_yaml, remove_leftovers
 from talon_lib.sweep import chunks, collect, generations, planfile, points, records, table
 from talon_lib.sweep.chunks import CHUNK_SECONDS, PARTS, REPORT, TABLE, Run
 from talon_lib.sweep.jobs import STAGES
-from talon_lib.sweep.locks import RUN_LOCK, table_held
+from talon_lib.sweep.locks import run_held, table_held
 from talon_lib.sweep.planfile import PLAN
 from talon_lib.sweep.provenance import COMMAND_VARIABLE, user_command
 
@@ -144,7 +142,7 @@ def launch(plan: points.Plan, options: Options) -> Outcome:
     """
     check_place(options)
     folder = options.results / plan.spec.name
-    with _lock(folder) as lock:
+    with run_held(folder) as lock:
         if not plan.searching:
             return _outcome(folder, _run(plan, folder, options, lock))
         once = replace(options, retry_failed=False)  # the search forgets failures by itself, before it begins
@@ -220,35 +218,6 @@ def _output() -> list[str]:
     if sys.stderr.isatty() and importlib.util.find_spec("snakemake_logger_plugin_rich"):
         return ["--logger", "rich"]
     return ["--quiet", "host", "reason"]  # what starts, what ended, and errors
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[int]:
-    """Hold the folder for one run; yields the lock's file descriptor."""
-    handle = hold(folder)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def hold(folder: Path) -> int:
-    """Take the lock of the folder; returns its file descriptor. Raises ConfigError where another run has it.
-
-    The lock dies with the processes that hold the descriptor, us and Snakemake: a killed run leaves none behind, and a
-    Snakemake that outlives us keeps it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / RUN_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write results there ({error.strerror or error})") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise ConfigError(f"another run of this sweep is writing to {folder}; wait for it, or stop it") from None
-    return handle
 
 
 def _last_words(folder: Path) -> list[str]:

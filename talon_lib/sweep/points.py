@@ -23,7 +23,8 @@ from talon_lib.errors import ConfigError
 from talon_lib.ir.graph import Graph
 from talon_lib.precision import Precision, brings_scales
 from talon_lib.sweep.axes import PerNode
-from talon_lib.sweep.jobs import STAGE_VERSIONS, STAGES, Design, Job, Resolved, Stem, Workload, digest
+from talon_lib.sweep.digests import digest
+from talon_lib.sweep.jobs import STAGE_VERSIONS, STAGES, Design, Job, Resolved, Stem, Workload
 from talon_lib.sweep.space import Dimension, Space, sample
 from talon_lib.sweep.spec import Network, SweepSpec, parse
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -16,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from talon_lib.sweep.digests import digest
 
 PACKAGES = (
     *("talon-dse", "numpy", "pandas", "pyarrow", "hls4ml", "nir", "h5py", "snakemake", "bokeh", "pydantic"),
@@ -80,11 +81,6 @@ def node(stage: str) -> Mapping[str, Any]:
     }
 
 
-def digest(environment: Mapping[str, str]) -> str:
-    """16 hexadecimal digits that stand for the packages of an environment, versions by name."""
-    return hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def nodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The nodes that records of chunks are from, sorted: what :func:`node` says, with the host.
 
@@ -95,22 +91,18 @@ def nodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
         try:
             own = {**record["node"], "host": record["host"]}
-            identity, tools = tuple(own[key] for key in _NODE), dict(own["tools"])
-        except (KeyError, TypeError, ValueError):
+            own["tools"] = {name: [said] for name, said in own["tools"].items()}
+        except (KeyError, TypeError, AttributeError):
             continue
-        if all(isinstance(value, str) for value in (*identity, *tools, *_said(tools))):
-            known = found[identity]
-            for name, said in tools.items():
-                known[name].add(said)
+        if _is_node(own):
+            known = found[tuple(own[key] for key in _NODE)]
+            for name, said in own["tools"].items():
+                known[name].update(said)
     return [
         dict(zip(_NODE, identity, strict=True))
         | {"tools": {name: sorted(said, key=str) for name, said in sorted(known.items())}}
         for identity, known in sorted(found.items())
     ]
-
-
-def _said(tools: Mapping[str, Any]) -> list[Any]:
-    return [value for value in tools.values() if value is not None]
 
 
 def noted(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:

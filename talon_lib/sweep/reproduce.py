@@ -13,8 +13,9 @@ import pyarrow as pa
 from talon_lib.errors import ConfigError, ToolError
 from talon_lib.sweep import jobs, planfile, points, spec, table
 from talon_lib.sweep.chunks import TABLE
+from talon_lib.sweep.digests import digest
 from talon_lib.sweep.launch import Options, check_place, launch
-from talon_lib.sweep.provenance import digest, facts, noted
+from talon_lib.sweep.provenance import facts, noted
 from talon_lib.sweep.schema import SCHEMA
 
 

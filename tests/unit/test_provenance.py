@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talon_lib.sweep import planfile, provenance, records
+from talon_lib.sweep.digests import digest
 from talon_lib.sweep.jobs import STAGES
 from talon_lib.sweep.reproduce import _changed
 
@@ -27,7 +28,7 @@ def record(host: str = "n1", tools: Mapping[str, str | None] | None = None, **ch
         "system": "Linux",
         "architecture": "x86_64",
         "python": "3.11.2",
-        "packages": provenance.digest(PACKAGES),
+        "packages": digest(PACKAGES),
         "tools": dict(tools or {}),
     }
     jobs = [{"key": "k", "label": "net int8", "seconds": 1.0, "bytes": 1}]
@@ -68,14 +69,14 @@ def test_the_tools_of_the_machine_that_plans_are_those_of_all_stages(programs: P
     for stage in STAGES:
         node = provenance.node(stage)
         assert node["tools"].items() <= planned["tools"].items()
-        assert node["packages"] == provenance.digest(planned["environment"])
+        assert node["packages"] == digest(planned["environment"])
         assert node["python"] == planned["python"] and node["architecture"] == planned["machine"]["architecture"]
 
 
 def test_other_packages_have_another_digest() -> None:
-    digests = [provenance.digest(own) for own in ({}, {"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"})]
+    digests = [digest(own) for own in ({}, {"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"})]
     assert len({*digests}) == 5
-    assert provenance.digest({"a": "1", "b": "2"}) == provenance.digest({"b": "2", "a": "1"})
+    assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1"})
 
 
 # --- what records say ------------------------------------------------------------------------------------------------

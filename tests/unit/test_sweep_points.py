@@ -19,7 +19,8 @@ from talon_lib.cost.calibration import Calibration, MetricCalibration
 from talon_lib.cost.preset import get_preset
 from talon_lib.errors import ConfigError, FormatError
 from talon_lib.precision import Precision
-from talon_lib.sweep import jobs, points, spec
+from talon_lib.sweep import points, spec
+from talon_lib.sweep.digests import digest
 from talon_lib.sweep.jobs import STAGE_VERSIONS
 from talon_lib.sweep.points import Plan, Point, Points
 
@@ -212,7 +213,7 @@ def test_the_keys_of_current_and_frames_are_those_of_before_there_were_others(ba
     graph_print, data_print = network.graph, network.data
     types = [graph_print, Precision.parse("int8").describe(), [data_print, "current", 2, 4]]
     run = [data_print, "current", 2]
-    assert point.simulate == jobs.digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
+    assert point.simulate == digest("simulate", STAGE_VERSIONS["simulate"], [types, "count", 5], run)
 
 
 def test_labels_count_the_same_in_the_data_and_in_a_file_of_their_own(base: dict[str, Any]) -> None:
@@ -419,8 +420,8 @@ def test_ids_are_stable_from_run_to_run(base: dict[str, Any]) -> None:
 
 def test_the_digest_is_canonical() -> None:
     """Written down, because results on disk are found again by it."""
-    assert jobs.digest("a", {"y": 1, "x": [None, 2.5]}) == jobs.digest("a", {"x": [None, 2.5], "y": 1})
-    assert jobs.digest("simulate", 1, ["x"]) == hashlib.sha256(b'["simulate",1,["x"]]').hexdigest()[:16]
+    assert digest("a", {"y": 1, "x": [None, 2.5]}) == digest("a", {"x": [None, 2.5], "y": 1})
+    assert digest("simulate", 1, ["x"]) == hashlib.sha256(b'["simulate",1,["x"]]').hexdigest()[:16]
 
 
 @pytest.mark.parametrize("axis", ["name", "energy_presets", "samples.csim", "stages.csim_timeout_s"])

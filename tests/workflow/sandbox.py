@@ -90,19 +90,17 @@ class Sandbox:
         (self.path / "sweep.yaml").write_text(yaml.safe_dump(BASE | changes, sort_keys=False))
 
     def start(self, *options: str, **path: Any) -> subprocess.Popen[str]:
-        """Start the sweep, in a process group of its own, without waiting for it."""
+        """Start the sweep."""
+        return self.spawn("talon-dse", "sweep", "sweep.yaml", "--cores", "2", *options, **path)
+
+    def spawn(self, program: str, *arguments: str, **path: Any) -> subprocess.Popen[str]:
+        """Start a program of this Python's environment, in a process group of its own, without waiting for it."""
         return subprocess.Popen(
-            [str(BIN / "talon-dse"), "sweep", "sweep.yaml", "--cores", "2", *options],
+            [str(BIN / program), *arguments],
             **self._how(**path),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-        )
-
-    def spawn(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a program of this Python's environment here, without waiting for it."""
-        return subprocess.Popen(
-            [str(BIN / program), *arguments], **self._how(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
     def sweep(self, *options: str, **path: Any) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,8 @@ import shlex
 import subprocess
 
 import pytest
-from sandbox import BIN, QUICK, Gate, Sandbox, environment, leftovers
-from test_what_goes_wrong import Run, wait_for
+from sandbox import BIN, QUICK, Gate, Sandbox, leftovers
+from test_what_goes_wrong import Run, stopped, wait_for
 
 REFUSED = "another run of this sweep is writing to results/tiny; wait for it, or stop it"
 PLAIN = ("--cores", "2", "--configfile", "sweep.yaml")
@@ -43,9 +43,7 @@ def everything(sandbox: Sandbox) -> dict[str, tuple[int, int]]:
 def test_plain_snakemake_leaves_a_sweep_alone_that_is_running(
     sandbox: Sandbox, quick: Sandbox, gate: Gate, options: tuple[str, ...]
 ) -> None:
-    sandbox.configure(**QUICK)
-    run = sandbox.start(first=gate.folder)
-    wait_for(lambda: gate.reached, run)
+    run = stopped(sandbox, gate)
     before = everything(sandbox)
     plain = sandbox.run("snakemake", *PLAIN, *options)
     said = (plain.stdout + plain.stderr).splitlines()
@@ -63,23 +61,15 @@ def test_plain_snakemake_leaves_a_sweep_alone_that_is_running(
 
 def test_a_sweep_leaves_plain_snakemake_alone_that_is_running(sandbox: Sandbox, quick: Sandbox, gate: Gate) -> None:
     sandbox.configure(**QUICK)
-    run = subprocess.Popen(
-        [str(BIN / "snakemake"), *PLAIN],
-        cwd=sandbox.path,
-        env=environment(first=gate.folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    run = sandbox.spawn("snakemake", *PLAIN, first=gate.folder)
     wait_for(lambda: gate.reached, run)
     before = everything(sandbox)
     refused = sandbox.sweep()
     assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"talon-dse: {REFUSED}\n")
     assert everything(sandbox) == before
     gate.go()
-    said, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, said
+    said, error = run.communicate(timeout=120)
+    assert run.returncode == 0, said + error
     assert sandbox.parquet == quick.parquet
     assert leftovers(sandbox) == []
 

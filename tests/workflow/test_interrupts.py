@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sandbox import BASE, QUICK, Gate, Sandbox, leftovers
-from test_what_goes_wrong import Run, csim_at_work, wait_for
+from sandbox import BASE, Gate, Sandbox, leftovers
+from test_what_goes_wrong import Run, csim_at_work, stopped, wait_for
 
 ENDING = (
     r"talon-dse: (interrupted|Snakemake failed with exit -?\d+: results/tiny/metrics\.parquet holds what there is; "
@@ -41,9 +41,7 @@ def test_an_interrupted_run_ends_with_all_its_processes_and_is_taken_up_again(
     sandbox: Sandbox, quick: Sandbox, gate: Gate, pauses: tuple[float, ...]
 ) -> None:
     """At the third of six jobs: once, or again after pauses of some seconds, which meet it at other moments."""
-    sandbox.configure(**QUICK)
-    run = sandbox.start(first=gate.folder)
-    wait_for(lambda: gate.reached, run)
+    run = stopped(sandbox, gate)
     kept = sandbox.files()
     assert len(on_path(gate.folder)) >= 3  # the sweep, Snakemake, a worker
     os.killpg(run.pid, signal.SIGINT)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sandbox import BASE, Sandbox, counts
+from sandbox import BASE, QUICK, Gate, Sandbox, counts
 
 from talon_lib.sweep.planfile import read_plan
 
@@ -25,6 +25,14 @@ def wait_for(happened: Callable[[], Any], run: subprocess.Popen[str]) -> None:
     while not happened():
         assert run.poll() is None, f"the run ended early: {run.communicate()}"
         time.sleep(0.01)
+
+
+def stopped(sandbox: Sandbox, gate: Gate) -> subprocess.Popen[str]:
+    """The run of a quick sweep that has come to the third of its six jobs."""
+    sandbox.configure(**QUICK)
+    run = sandbox.start(first=gate.folder)
+    wait_for(lambda: gate.reached, run)
+    return run
 
 
 def verb(process: psutil.Process) -> str:

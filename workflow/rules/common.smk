@@ -24,11 +24,11 @@ def prepared(config):
 def prepare(config, folder):
     """Plan here, as `talon-dse sweep` does; a mistake in the configuration is one line, not a traceback."""
     from talon_lib.errors import TalonError
-    from talon_lib.sweep import launch, points, spec
+    from talon_lib.sweep import launch, locks, points, spec
 
     try:
         plan = points.plan(spec.parse(config))
-        launch.hold(folder)  # until this process ends
+        locks.hold(folder)  # until this process ends
         launch.prepare(plan, folder)
     except TalonError as error:
         raise WorkflowError(str(error)) from None
